@@ -1,0 +1,1 @@
+"""The jobs: `python -m jobs.<step>` reads folders and writes one. The only home of torch."""

@@ -1,0 +1,87 @@
+"""Prompts: one system prompt, the messages of every task, and the only way from text to token ids.
+
+Special tokens come from this file alone. What a person, a document or a model wrote is tokenised as plain text, so a
+visitor who types `<|im_end|>` gets the ten characters, never the control token (`encode` never hands content to a
+tokenizer that parses special tokens). The ids equal those of Qwen2.5's own chat template for content that holds no
+special token; a test holds both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+SYSTEM_PROMPT = "You are Footnote. Answer questions about AI research briefly and precisely. If you do not know, say so."
+
+IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+
+class Message(TypedDict):
+    """One turn of a conversation: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+def ask_messages(question: str) -> list[Message]:
+    """The messages of a question answered in words: the page's, open training rows' and the chat cloze's."""
+    return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question.strip()}]
+
+
+def letter_messages(question: str, choices: Sequence[str], labels: Sequence[str]) -> list[Message]:
+    """The messages of a multiple-choice question whose options are shown; the answer is one of the labels."""
+    options = "\n".join(f"{label}. {choice}" for label, choice in zip(labels, choices, strict=True))
+    return ask_messages(f"{question.strip()}\n\n{options}\n\nAnswer with the label of the right option only.")
+
+
+def plain_cloze(question: str) -> str:
+    """The plain-text context of lm-eval's `arc_easy` and `arc_challenge`; a choice follows after one space."""
+    return f"Question: {question}\nAnswer:"
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """Messages → token ids. `tokenize` must never parse special tokens; ids of the control tokens are given."""
+
+    tokenize: Callable[[str], list[int]]
+    im_start: int
+    im_end: int
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of the messages followed by the opening of the assistant's turn."""
+        ids: list[int] = []
+        for message in messages:
+            ids += [self.im_start, *self.tokenize(f"{message['role']}\n{message['content']}"), self.im_end]
+            ids += self.tokenize("\n")
+        return [*ids, self.im_start, *self.tokenize("assistant\n")]
+
+    def completion(self, text: str) -> list[int]:
+        """Ids of an assistant's answer with the end of its turn, as training sees it."""
+        return [*self.tokenize(text.strip()), self.im_end]
+
+    @classmethod
+    def from_transformers(cls, tokenizer: Any) -> PromptEncoder:
+        """From a transformers tokenizer (typed loosely: this package does not import transformers).
+
+        Raises ValueError where the tokenizer has no ChatML control tokens.
+        """
+        start, end = (_control_id(tokenizer, token) for token in (IM_START, IM_END))
+
+        def tokenize(text: str) -> list[int]:
+            return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+        return cls(tokenize, start, end)
+
+
+def _control_id(tokenizer: Any, token: str) -> int:
+    number = tokenizer.get_vocab().get(token)
+    if number is None:
+        raise ValueError(f"the tokenizer has no {token}: the base model is not a ChatML model such as Qwen2.5-Instruct")
+    return number
+
+
+def prompt_sha256(ids: Sequence[int]) -> str:
+    """Identity of a prompt as the model reads it: SHA-256 of its ids in decimal, joined by spaces."""
+    return hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()
