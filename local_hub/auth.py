@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import threading
 import time
@@ -65,7 +64,7 @@ class Tokens:
 
     def user_of(self, token: str) -> User | None:
         with self._lock:
-            stat = os.stat(self.path)
+            stat = self.path.stat()
             if self._seen != (stat.st_mtime_ns, stat.st_ino):
                 self._users = {token: User(e["user"], e["role"]) for token, e in self._read().items()}
                 self._seen = (stat.st_mtime_ns, stat.st_ino)

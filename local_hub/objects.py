@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 
-class HashMismatch(ValueError):
+class HashMismatchError(ValueError):
     """The bytes that arrived are not the bytes that were announced."""
 
 
@@ -50,9 +50,13 @@ class Objects:
     def lfs_path(self, sha256: str) -> Path:
         return self.lfs / sha256[:2] / sha256[2:4] / sha256
 
-    def has_lfs(self, sha256: str, size: int) -> bool:
+    def lfs_size(self, sha256: str) -> int | None:
+        """Bytes of a stored LFS object, None if it never arrived."""
         path = self.lfs_path(sha256)
-        return path.is_file() and path.stat().st_size == size
+        return path.stat().st_size if path.is_file() else None
+
+    def has_lfs(self, sha256: str, size: int) -> bool:
+        return self.lfs_size(sha256) == size
 
     def put_blob(self, content: bytes) -> str:
         """Stores a small file and returns its git oid."""
@@ -64,9 +68,9 @@ class Objects:
     def write_atomic(self, path: Path, content: bytes, mode: int = 0o644) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.tmp_path()
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     def write_json(self, path: Path, value: Any, mode: int = 0o644) -> None:
         self.write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode(), mode)
@@ -90,7 +94,7 @@ class Incoming:
         self.path, self.hash, self.size = objects.tmp_path(), hashlib.sha256(), 0
 
     def __enter__(self) -> Self:
-        self.file: BinaryIO = open(self.path, "wb")
+        self.file: BinaryIO = self.path.open("wb")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,19 +105,19 @@ class Incoming:
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
         if self.expected_size is not None and self.size > self.expected_size:
-            raise HashMismatch(f"more than the announced {self.expected_size} bytes")
+            raise HashMismatchError(f"more than the announced {self.expected_size} bytes")
         self.hash.update(chunk)
         self.file.write(chunk)
 
     def keep(self) -> tuple[str, int]:
-        """Moves the object to its place; raises HashMismatch when it is not what was announced."""
+        """Moves the object to its place; raises HashMismatchError when it is not what was announced."""
         self.file.close()
         sha256 = self.hash.hexdigest()
         if self.expected_size not in (None, self.size):
-            raise HashMismatch(f"{self.size} bytes arrived, {self.expected_size} were announced")
+            raise HashMismatchError(f"{self.size} bytes arrived, {self.expected_size} were announced")
         if self.expected not in (None, sha256):
-            raise HashMismatch(f"sha256 of the received bytes is {sha256}, announced was {self.expected}")
+            raise HashMismatchError(f"sha256 of the received bytes is {sha256}, announced was {self.expected}")
         target = self.objects.lfs_path(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self.path, target)
+        self.path.replace(target)
         return sha256, self.size
