@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def run_step(
     record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     record.figures = _plain(work(partial))
     record.seconds = round(time.monotonic() - begun, 3)
-    record.command = command or " ".join(["python", "-m", f"jobs.{name}", *sys.argv[1:]])
+    record.command = command or command_line()
     record.git_commit, record.versions, record.hardware = git_commit(), versions(), hardware()
     _seal(partial, out, record)
     return record, True
@@ -177,6 +178,13 @@ def _json(value: Any) -> str:
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     """Through JSON and back, so that what is compared is what was written (tuples become lists, paths text)."""
     return json.loads(json.dumps(value, default=str))
+
+
+def command_line() -> str:
+    """This process's command as it can be typed again: a step called by the pipeline is made again by the pipeline."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
+    return shlex.join(["python", *program, *sys.argv[1:]])
 
 
 def git_commit() -> str | None:

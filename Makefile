@@ -1,0 +1,37 @@
+# Two commands matter: `make demo` and `make test`. Both make .venv where it is missing.
+# WHEELS=DIR uses ready wheels (llama-cpp-python, torch) from a folder instead of compiling or downloading them.
+PYTHON ?= python3
+WHEELS ?=
+PORT ?= 7860
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo loop test lint bench clean browser
+
+demo: $(READY)
+	$(RUN) scripts/demo.py --port $(PORT)
+
+loop: $(READY)
+	$(RUN) scripts/demo.py --no-page
+
+test: $(READY) browser
+	$(RUN) -m pytest
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+bench: $(READY)
+	$(RUN) -m benchmarks
+
+# The page is tested in Chromium. On a build machine it is installed; elsewhere those tests skip where it is missing.
+browser:
+	@if [ -n "$$CI" ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; fi
+
+$(READY): scripts/setup_env.py requirements.txt constraints.txt pyproject.toml scripts/llama-core.cmake
+	$(PYTHON) scripts/setup_env.py --venv $(VENV) --wheels "$(WHEELS)"
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,81 @@
+"""What the loop says on the terminal: a line as each step ends, and one table that closes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.step import StepRecord
+
+ARTEFACTS = {"base": "base", "adapter": "fine-tuned (adapter)", "merged": "fine-tuned (merged)", "gguf": "fine-tuned (Q4)"}
+
+
+def announce(name: str, folder: Path, record: StepRecord, new: bool) -> None:
+    """One line a step: what it made and how long it took, or that it was done already."""
+    how = f"{record.seconds:.0f} s" if new else "done already"
+    Console().print(f"[bold]{name}[/bold] → {folder} ({how}): {describe(record)}", highlight=False)
+
+
+def describe(record: StepRecord) -> str:
+    """What a step made, in a few words, from its figures."""
+    known = record.figures
+    words = {
+        "collect": lambda: f"{known['passages']:,} passages of {known['documents']:,} documents",
+        "write_questions": lambda: f"{known['questions']:,} questions",
+        "pretrain": lambda: f"{known['parameters']:,} parameters, loss {known['loss_last']:.2f}",
+        "build_dataset": lambda: "rows " + ", ".join(f"{split} {n:,}" for split, n in _rows(known).items()),
+        "train": lambda: f"{known['steps']:,} steps, validation loss {known['best']['loss']:.3f}",
+        "merge": lambda: f"{known['merged_tensors']} of {known['tensors']} tensors merged",
+        "export": lambda: ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in known["bytes"].items()),
+        "evaluate": lambda: f"{known['questions']:,} questions, {len(known['models'])} models",
+        "publish": lambda: f"{len(known['repositories'])} repositories",
+    }
+    return words[record.step]()
+
+
+def _rows(figures: dict[str, Any]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for splits in figures["rows"].values():
+        for split, count in splits.items():
+            totals[split] = totals.get(split, 0) + count
+    return totals
+
+
+def print_summary(steps: Sequence[tuple[str, StepRecord, bool]], run: Path) -> None:
+    """The closing table: step, seconds, what was made; then the accuracy of every artefact side by side."""
+    console = Console()
+    table = Table(title=f"{run}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("step")
+    table.add_column("seconds", justify="right")
+    table.add_column("what was made")
+    for name, record, _ in steps:
+        table.add_row(name, f"{record.seconds:.1f}", describe(record))
+    table.add_row("all", f"{sum(record.seconds for _, record, _ in steps):.1f}", str(run))
+    console.print(table)
+    metrics = run / "evaluation" / "metrics.json"
+    if metrics.is_file():
+        console.print(accuracy_table(json.loads(metrics.read_text(encoding="utf-8"))))
+
+
+def accuracy_table(metrics: dict[str, Any]) -> Table:
+    """Accuracy with its 95 % interval (percent), one row a task and formulation, one column an artefact."""
+    table = Table(title="accuracy, 95 % interval", title_justify="left", box=None, pad_edge=False)
+    for column in ("questions", "prompt", "n"):
+        table.add_column(column, justify="right" if column == "n" else "left")
+    models = [model for model in ARTEFACTS if model in metrics["models"]]
+    for model in models:
+        table.add_column(ARTEFACTS[model])
+    rows: dict[tuple[str, str, str, int], dict[str, str]] = {}
+    for model in models:
+        for entry in metrics["models"][model]["results"]:
+            key = (entry["task"], entry["formulation"], entry["metric"], entry["n"])
+            shown = f"{entry['value']:.1%} ({entry['low']:.1%}–{entry['high']:.1%})"
+            rows.setdefault(key, {})[model] = shown
+    for (task, formulation, metric, n), cells in rows.items():
+        table.add_row(task, f"{formulation}, {metric}", str(n), *(cells.get(model, "–") for model in models))
+    return table
