@@ -9,7 +9,8 @@ special token; a test holds both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -72,7 +73,7 @@ class PromptEncoder:
         def tokenize(text: str) -> list[int]:
             return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
-        return cls(tokenize, start, end)
+        return cls(as_plain_text(tokenize, tokenizer.get_added_vocab()), start, end)
 
 
 def _control_id(tokenizer: Any, token: str) -> int:
@@ -80,6 +81,30 @@ def _control_id(tokenizer: Any, token: str) -> int:
     if number is None:
         raise ValueError(f"the tokenizer has no {token}: the base model is not a ChatML model such as Qwen2.5-Instruct")
     return number
+
+
+def as_plain_text(tokenize: Callable[[str], list[int]], added: Iterable[str]) -> Callable[[str], list[int]]:
+    """Wrap `tokenize` so that text which spells an added token stays text.
+
+    Tokenizers that parse no special tokens still match added ones not marked special: in Qwen2.5 `<tool_call>`, and in
+    transformers `<|fim_prefix|>` too. The text is cut inside each, where its first run of letters ends; Qwen2's
+    pre-tokenizer starts anew there in any case, so the ids are those of plain byte-level BPE.
+    """
+    ends = {token: found.end() for token in added if (found := re.search(r"[^\W\d_]+(?=[\W\d_])", token))}
+    if not ends:
+        return tokenize
+    pattern = re.compile("|".join(map(re.escape, sorted(ends, key=len, reverse=True))))
+
+    def plain(text: str) -> list[int]:
+        ids: list[int] = []
+        start = 0
+        for found in pattern.finditer(text):
+            cut = found.start() + ends[found.group()]
+            ids += tokenize(text[start:cut])
+            start = cut
+        return ids + tokenize(text[start:])
+
+    return plain
 
 
 def prompt_sha256(ids: Sequence[int]) -> str:

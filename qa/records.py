@@ -143,6 +143,14 @@ def _first_fault(error: ValidationError) -> str:
     return f"field {field!r}: {reason}" if field else reason
 
 
+def parse_record(values: dict[str, Any], kind: type[R], where: str) -> R:
+    """Validate one record's values. Raises `RecordError` naming `where` and the field."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise RecordError(f"{where}: {_first_fault(error)}") from error
+
+
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
     """Read a JSON Lines file of `kind`, one record at a time. Raises `RecordError` naming file, row and field."""
     try:

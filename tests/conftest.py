@@ -31,7 +31,7 @@ os.environ.pop("HF_TOKEN", None)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside a developer's checkout; a user's clone has none."""
+    """The folder of real documents and ARC beside the checkout; most clones have none."""
     if not (SHARED / "data").is_dir():
-        pytest.skip("real data folder ../shared/data is absent (it belongs to the developers' workplace)")
+        pytest.skip("the folder of real data, ../shared/data, is absent")
     return SHARED / "data"

@@ -1,0 +1,196 @@
+"""Training moves the adapter and nothing else, sees the answers alone, and goes on after a kill as if undisturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs.config import CONFIGS, Train, load_config
+from jobs.errors import UserError
+from jobs.step import CHECKPOINTS, file_sha256, read_step
+from jobs.train import train
+from jobs.training_rows import IGNORED, encode_row, load_split
+from qa.prompts import PromptEncoder, ask_messages
+from tests.tiny import tiny_model
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = Train(
+    learning_rate=1e-2, epochs=2, dtype="float32", gradient_checkpointing=False, checkpoints_per_epoch=3, report_to="none",
+    lora={"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ("q_proj", "down_proj")},
+)  # fmt: skip
+
+
+def write_rows(folder: Path, split: str, count: int) -> None:
+    rows = [
+        {
+            "prompt": ask_messages(f"Which number follows {number}?"),
+            "completion": [{"role": "assistant", "content": f"It is {number + 1}."}],
+        }
+        for number in range(count)
+    ]
+    (folder / "research_qa").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "research_qa" / f"{split}.parquet")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset")
+    write_rows(folder, "train", 36)
+    write_rows(folder, "validation", 4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "adapter"
+    train(dataset, out, base=str(base), revision="main", settings=SETTINGS, max_length=128, seed=3)
+    return out
+
+
+def test_the_loss_falls_on_the_answer_and_its_end_alone(base: Path, dataset: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows, too_long = load_split(dataset, "train", PromptEncoder.from_transformers(tokenizer), 128)
+    assert (len(rows), too_long) == (36, 0)
+    for number in (0, 35):
+        seen = [label for label in rows[number]["labels"] if label != IGNORED]
+        assert tokenizer.decode(seen) == f"It is {number + 1}.<|im_end|>"
+        assert tokenizer.decode(rows[number]["input_ids"]).endswith(f"assistant\nIt is {number + 1}.<|im_end|>")
+        assert len(rows[number]["labels"]) == len(rows[number]["input_ids"])
+
+
+def test_rows_that_do_not_fit_are_dropped_and_counted_never_cut(base: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    encoder = PromptEncoder.from_transformers(AutoTokenizer.from_pretrained(base))
+    write_rows(tmp_path, "train", 12)
+    lengths = [
+        len(encode_row(ask_messages(f"Which number follows {n}?"), [{"content": f"It is {n + 1}."}], encoder)["labels"])
+        for n in range(12)
+    ]
+    limit = sorted(lengths)[5]
+    rows, dropped = load_split(tmp_path, "train", encoder, limit)
+    assert dropped == sum(length > limit for length in lengths) > 0
+    assert all(len(ids) <= limit for ids in rows["input_ids"])
+    with pytest.raises(UserError, match="no row of at most 40 tokens"):
+        load_split(tmp_path, "train", encoder, 40)
+
+
+def test_the_adapter_moved_and_the_base_did_not(base: Path, dataset: Path, undisturbed: Path) -> None:
+    weights = load_file(undisturbed / "adapter_model.safetensors")
+    assert len(weights) == 2 * 2 * 2  # two layers, two modules, A and B
+    assert all(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)  # B starts at nought
+    assert all({"q_proj", "down_proj"} & set(name.split(".")) for name in weights)
+    record = read_step(undisturbed)
+    assert record.inputs["base"] != ""
+    fresh = load_file(base / "model.safetensors")
+    tiny_model(base.parent / "again")
+    assert all(torch.equal(fresh[name], w) for name, w in load_file(base.parent / "again" / "model.safetensors").items())
+
+
+def test_the_best_epoch_is_kept_and_the_loss_fell(undisturbed: Path) -> None:
+    figures = read_step(undisturbed).figures
+    history = json.loads((undisturbed / "log_history.json").read_text())
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    assert len(losses) == 2
+    assert figures["best"]["loss"] == min(losses)
+    assert [entry["loss"] for entry in history if "loss" in entry][-1] < history[0]["loss"]
+    assert (figures["steps"], figures["rows"], figures["validation_rows"]) == (18, 36, 4)
+    assert (undisturbed / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_nothing_pickled_and_no_automatic_card_is_left(undisturbed: Path) -> None:
+    names = {path.name for path in undisturbed.rglob("*") if path.is_file()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "step.json"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
+    assert "README.md" not in names
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from jobs.train import train
+from tests.test_train import SETTINGS
+dataset, out, base = sys.argv[1:]
+train(Path(dataset), Path(out), base=base, revision="main", settings=SETTINGS, max_length=128, seed=3)
+"""
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(
+    base: Path, dataset: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out, checkpoints = tmp_path / "adapter", tmp_path / "adapter.partial" / CHECKPOINTS
+    command = [sys.executable, "-c", PROGRAM, str(dataset), str(out), str(base)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ.copy()) as child:
+        deadline = time.monotonic() + 120
+        while not list(checkpoints.glob("checkpoint-*/whole.json")):
+            assert child.poll() is None, "ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+    assert not out.exists()
+    torn = checkpoints / "checkpoint-999"
+    torn.mkdir()  # as if killed in the middle of a save: no mark of wholeness
+    record, new = train(dataset, out, base=str(base), revision="main", settings=SETTINGS, max_length=128, seed=3)
+    assert new
+    assert record.figures["resumed_from"] is not None
+    assert record.figures["resumed_from"] != torn.name
+    assert file_sha256(out / "adapter_model.safetensors") == file_sha256(undisturbed / "adapter_model.safetensors")
+
+
+def test_four_bit_training_moves_the_adapter_too(base: Path, dataset: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"quantize": "4bit", "epochs": 0.3})
+    train(dataset, tmp_path / "adapter", base=str(base), revision="main", settings=settings, max_length=128, seed=3)
+    weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert all(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "is a gpt2 model; only Qwen2 and Qwen3")],
+)
+def test_a_base_that_is_not_qwen_like_is_refused(
+    dataset: Path, tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=words):
+        train(
+            dataset, tmp_path / "out", base=str(tmp_path / "base"), revision="main", settings=SETTINGS, max_length=64, seed=1
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_that_cannot_be_had_is_named(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nobody/nothing"):
+        train(dataset, tmp_path / "out", base="nobody/nothing", revision="main", settings=SETTINGS, max_length=64, seed=1)
+
+
+def test_a_data_set_that_is_not_there_is_named(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file or folder"):
+        train(tmp_path / "no", tmp_path / "out", base=str(base), revision="main", settings=SETTINGS, max_length=64, seed=1)
+
+
+def test_the_configurations_train_every_linear_layer() -> None:
+    modules = load_config(CONFIGS / "qwen2.5-3b.yaml").train.lora.target_modules
+    assert set(modules) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
