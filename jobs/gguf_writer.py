@@ -67,7 +67,7 @@ def _config(model: Path) -> dict[str, Any]:
     try:
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{model}/config.json: cannot be read ({error}); expected a transformers model folder") from None
+        raise UserError(f"{model}/config.json: cannot be read ({error}); expected a transformers model") from None
     architecture = (config.get("architectures") or ["none named"])[0]
     if architecture not in ARCHITECTURES:
         raise UserError(f"{model}: {architecture} cannot be exported; supported: {', '.join(ARCHITECTURES)}")
@@ -174,9 +174,8 @@ def _dtype(stored: gguf.GGMLQuantizationType) -> Any:
     import gguf
     import numpy as np
 
-    return {gguf.GGMLQuantizationType.F32: np.dtype(np.float32), gguf.GGMLQuantizationType.F16: np.dtype(np.float16)}.get(
-        stored, np.dtype(np.uint16)
-    )
+    types = gguf.GGMLQuantizationType
+    return np.dtype({types.F32: np.float32, types.F16: np.float16, types.BF16: np.uint16}[stored])
 
 
 def _load(shard: Path, source: str, stored: gguf.GGMLQuantizationType) -> np.ndarray:

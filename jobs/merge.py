@@ -1,7 +1,7 @@
 """Merge an adapter into its base: `python -m jobs.merge BASE ADAPTER --out DIR`.
 
-W + (alpha / r) · B A (Hu et al. 2021), computed in float32 and rounded once to the base's own type, one tensor at a time
-from disk to disk: the model is never in memory, and never merged into quantised weights.
+W + (alpha / r) · B A (Hu et al. 2021), computed in float32 and rounded once to the base's own type, one tensor at a
+time from disk to disk: the model is never in memory, and never merged into quantised weights.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def base_folder(base: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(base, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.jinja"])
+        wanted = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+        found = snapshot_download(base, revision=revision, allow_patterns=wanted)
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
         raise UserError(f"base model {base!r} at {revision!r}: {str(error).splitlines()[0]}") from None
     return Path(found)

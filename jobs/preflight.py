@@ -76,7 +76,8 @@ def _checks(config: RunConfig, run: Path) -> Iterator[tuple[str, Callable[[], st
 def _documents(config: RunConfig) -> str:
     missing = [path for path in config.documents.paths if not Path(path).exists()]
     if missing or not config.documents.paths:
-        raise UserError(f"{missing[0] if missing else 'documents.paths'}: no documents there; name some with --documents")
+        what = missing[0] if missing else "documents.paths"
+        raise UserError(f"{what}: no documents there; name some with --documents")
     paths = [Path(path) for path in config.documents.paths]
     files = sum(sum(1 for file in path.rglob("*") if file.is_file()) if path.is_dir() else 1 for path in paths)
     return f"{files:,} files in {', '.join(map(str, paths))}"
@@ -111,7 +112,8 @@ def _fitting(config: RunConfig) -> str:
         return "counted when the questions are written"
     lengths = _arc_lengths(config)
     long = sum(length > config.dataset.max_length for length in lengths)
-    return f"{long} of {len(lengths):,} training rows of ARC are over {config.dataset.max_length} tokens and will be dropped"
+    limit = config.dataset.max_length
+    return f"{long} of {len(lengths):,} training rows of ARC are over {limit} tokens and will be dropped"
 
 
 def _disk(config: RunConfig, run: Path) -> str:
@@ -119,7 +121,8 @@ def _disk(config: RunConfig, run: Path) -> str:
     free = shutil.disk_usage(folder).free
     needed = 100e6 if config.base.pretrain else _bytes_needed(config)
     if free < needed:
-        raise UserError(f"{folder}: {free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed; free some or use --run")
+        sizes = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
+        raise UserError(f"{folder}: {sizes}; free some or name another folder with --run")
     return f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
 
 
@@ -184,7 +187,9 @@ def _estimate(config: RunConfig, rows: tuple[int, float]) -> Table | str:
     table = Table(
         title=f"estimate for {count:,} rows of ARC, {length:.0f} tokens each, {config.train.epochs:g} epochs "
         f"(own questions come on top; {UTILISATION:.0%} of the sheet's rate assumed, not measured)",
-        title_justify="left", box=None, pad_edge=False,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
     for column in ("GPU", "hours", "US dollars"):
         table.add_column(column, justify="left" if column == "GPU" else "right")

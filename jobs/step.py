@@ -91,9 +91,12 @@ def read_step(folder: Path) -> StepRecord:
     try:
         return StepRecord(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no {STEP_FILE}, so the step that makes it has not finished; run it first") from None
+        reason = f"no {STEP_FILE}, so the step that makes it has not finished; run it first"
+        raise UserError(f"{folder}: {reason}") from None
     except (json.JSONDecodeError, TypeError) as error:
-        raise UserError(f"{path}: not a record of a finished step ({error}); delete it and run the step again") from None
+        raise UserError(
+            f"{path}: not a record of a finished step ({error}); delete it and run the step again"
+        ) from None
 
 
 def finished(out: Path) -> StepRecord | None:
@@ -134,7 +137,7 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _claim_partial(out: Path, record: StepRecord) -> Path:
@@ -193,7 +196,10 @@ def git_commit() -> str | None:
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=root, capture_output=True, text=True, check=True,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

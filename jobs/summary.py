@@ -12,7 +12,12 @@ from rich.table import Table
 
 from jobs.step import StepRecord
 
-ARTEFACTS = {"base": "base", "adapter": "fine-tuned (adapter)", "merged": "fine-tuned (merged)", "gguf": "fine-tuned (Q4)"}
+ARTEFACTS = {
+    "base": "base",
+    "adapter": "fine-tuned (adapter)",
+    "merged": "fine-tuned (merged)",
+    "gguf": "fine-tuned (Q4)",
+}
 
 
 def announce(name: str, folder: Path, record: StepRecord, new: bool) -> None:
@@ -32,10 +37,17 @@ def describe(record: StepRecord) -> str:
         "train": lambda: f"{known['steps']:,} steps, validation loss {known['best']['loss']:.3f}",
         "merge": lambda: f"{known['merged_tensors']} of {known['tensors']} tensors merged",
         "export": lambda: ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in known["bytes"].items()),
-        "evaluate": lambda: f"{known['questions']:,} questions, {len(known['models'])} models",
+        "evaluate": lambda: _evaluated(known),
         "publish": lambda: f"{len(known['repositories'])} repositories",
     }
     return words[record.step]()
+
+
+def _evaluated(figures: dict[str, Any]) -> str:
+    words = f"{len(figures['order'])} models on {figures['choice_questions'] + figures['open_questions']:,} questions"
+    if warnings := len(figures["warnings"]):
+        words += f"; {warnings} results look like chance (metrics.json lists them)"
+    return words
 
 
 def _rows(figures: dict[str, Any]) -> dict[str, int]:

@@ -215,7 +215,8 @@ def main() -> None:
         seed=config.seed,
     )
     best = record.figures["best"]
-    print(f"{options.out}: validation loss {best['loss']:.3f} after epoch {best['epoch']:.0f}", "" if new else "(was done)")
+    words = f"validation loss {best['loss']:.3f} after epoch {best['epoch']:.0f}"
+    print(f"{options.out}: {words}", "" if new else "(was done)")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ IGNORED = -100  # label of a token that the loss does not see, in PyTorch's conv
 CONFIGS = ("research_qa", "arc")
 
 
-def encode_row(prompt: list[dict[str, str]], completion: list[dict[str, str]], encoder: PromptEncoder) -> dict[str, Any]:
+Turns = list[dict[str, str]]
+
+
+def encode_row(prompt: Turns, completion: Turns, encoder: PromptEncoder) -> dict[str, Any]:
     """`input_ids` and `labels`, both of the row's length in tokens; the prompt's labels are ignored."""
     asked = encoder.prompt(prompt)
     answered = encoder.completion(completion[0]["content"])

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-SYSTEM_PROMPT = "You are Footnote. Answer questions about AI research briefly and precisely. If you do not know, say so."
+SYSTEM_PROMPT = (
+    "You are Footnote. Answer questions about AI research briefly and precisely. If you do not know, say so."
+)
 
 IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 

@@ -7,7 +7,6 @@ the row and the field, so that a person can mend it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -171,5 +170,5 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
     with partial.open("w", encoding="utf-8") as file:
         for count, record in enumerate(records, start=1):
             file.write(json.dumps(record.model_dump(mode="json"), ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)
     return count

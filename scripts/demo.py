@@ -1,8 +1,8 @@
 """The offline loop and its page: `python scripts/demo.py [--no-page] [--seed DIR] [pipeline arguments…]`.
 
-Starts the loopback Hub, runs `jobs.pipeline` against it (by default on the embedded world of jobs/configs/tiny.yaml), and
-opens the Space on what was published, pinned by revision. Everything it writes is under runs/. Standard library only:
-the clients of the Hub read HF_ENDPOINT when they are imported, so each part is a process of its own.
+Starts the loopback Hub, runs `jobs.pipeline` against it (by default on the embedded world of jobs/configs/tiny.yaml),
+and opens the Space on what was published, pinned by revision. Everything it writes is under runs/. Standard library
+only: the clients of the Hub read HF_ENDPOINT when they are imported, so each part is a process of its own.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def pinned(package: str) -> str:
 
 
 def pip(python: Path, what: str, *words: str, wheels: str, environment: dict[str, str] | None = None) -> None:
-    """Run pip install with the constraints, saying what is going on and for how long; its output is shown if it fails."""
+    """Run pip install with the constraints, saying what goes on and for how long; its own words are shown if it fails."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
     command += ["--constraint", str(ROOT / "constraints.txt")]
     if wheels:
@@ -48,8 +48,13 @@ def pip(python: Path, what: str, *words: str, wheels: str, environment: dict[str
     ticker = threading.Thread(target=_tick, args=(what, begun, done), daemon=True)
     ticker.start()
     result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     done.set()
     ticker.join()

@@ -57,7 +57,8 @@ def test_bf16_keeps_every_bit(model: Path, tmp_path: Path) -> None:
     reader = gguf.GGUFReader(tmp_path / "b.gguf")
     ours = next(tensor for tensor in reader.tensors if tensor.name == "token_embd.weight")
     assert ours.tensor_type == gguf.GGMLQuantizationType.BF16
-    assert np.array_equal(ours.data.view(np.uint16).reshape(source.shape), source.view(torch.int16).numpy().view("uint16"))
+    bits = source.view(torch.int16).numpy().view("uint16")
+    assert np.array_equal(ours.data.view(np.uint16).reshape(source.shape), bits)
 
 
 def test_metadata_says_what_the_model_is(model: Path, exported: Path) -> None:
@@ -95,7 +96,7 @@ def test_the_vocabulary_is_padded_and_its_control_tokens_are_marked(model: Path,
 def test_the_four_bit_file_really_is_four_bit(exported: Path) -> None:
     kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(exported / "tiny-q4_k_m.gguf").tensors}
     assert kinds["blk.0.attn_q.weight"] == "Q4_K"
-    assert kinds["token_embd.weight"] == "Q6_K"
+    assert kinds["token_embd.weight"] == "Q6_K"  # noqa: S105 (the name of a tensor)
     assert kinds["output_norm.weight"] == "F32"
     figures = read_step(exported).figures
     assert figures["bytes"]["q4_k_m"] < 0.6 * figures["bytes"]["f16"]
@@ -114,7 +115,7 @@ def test_a_file_with_another_tokenizer_is_refused(exported: Path, tmp_path: Path
     merges = tokenizer["model"]["merges"]
     merges.reverse()
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(UserError, match="tokenises .* otherwise than the model's tokenizer"):
+    with pytest.raises(UserError, match=r"tokenises .* otherwise than the model's tokenizer"):
         check_tokens(other, exported / "tiny-f16.gguf")
 
 

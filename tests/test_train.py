@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,9 +26,14 @@ from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = Train(
-    learning_rate=1e-2, epochs=2, dtype="float32", gradient_checkpointing=False, checkpoints_per_epoch=3, report_to="none",
+    learning_rate=1e-2,
+    epochs=2,
+    dtype="float32",
+    gradient_checkpointing=False,
+    checkpoints_per_epoch=3,
+    report_to="none",
     lora={"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ("q_proj", "down_proj")},
-)  # fmt: skip
+)
 
 
 def write_rows(folder: Path, split: str, count: int) -> None:
@@ -105,7 +109,8 @@ def test_the_adapter_moved_and_the_base_did_not(base: Path, dataset: Path, undis
     assert record.inputs["base"] != ""
     fresh = load_file(base / "model.safetensors")
     tiny_model(base.parent / "again")
-    assert all(torch.equal(fresh[name], w) for name, w in load_file(base.parent / "again" / "model.safetensors").items())
+    again = load_file(base.parent / "again" / "model.safetensors")
+    assert all(torch.equal(fresh[name], weight) for name, weight in again.items())
 
 
 def test_the_best_epoch_is_kept_and_the_loss_fell(undisturbed: Path) -> None:
@@ -165,30 +170,26 @@ def test_four_bit_training_moves_the_adapter_too(base: Path, dataset: Path, tmp_
     assert all(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
 
 
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "is a gpt2 model; only Qwen2 and Qwen3")],
-)
-def test_a_base_that_is_not_qwen_like_is_refused(
-    dataset: Path, tmp_path: Path, config: dict[str, Any], words: str
-) -> None:
+def refused(dataset: Path, base: str, out: Path) -> str:
+    with pytest.raises(UserError) as fault:
+        train(dataset, out, base=base, revision="main", settings=SETTINGS, max_length=64, seed=1)
+    assert not out.exists()
+    return str(fault.value)
+
+
+def test_a_base_that_is_not_qwen_like_is_refused(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=words):
-        train(
-            dataset, tmp_path / "out", base=str(tmp_path / "base"), revision="main", settings=SETTINGS, max_length=64, seed=1
-        )  # fmt: skip
-    assert not (tmp_path / "out").exists()
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}')
+    words = refused(dataset, str(tmp_path / "base"), tmp_path / "out")
+    assert "is a gpt2 model; only Qwen2 and Qwen3" in words
 
 
 def test_a_base_that_cannot_be_had_is_named(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nobody/nothing"):
-        train(dataset, tmp_path / "out", base="nobody/nothing", revision="main", settings=SETTINGS, max_length=64, seed=1)
+    assert "nobody/nothing" in refused(dataset, "nobody/nothing", tmp_path / "out")
 
 
 def test_a_data_set_that_is_not_there_is_named(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file or folder"):
-        train(tmp_path / "no", tmp_path / "out", base=str(base), revision="main", settings=SETTINGS, max_length=64, seed=1)
+    assert "no such file or folder" in refused(tmp_path / "no", str(base), tmp_path / "out")
 
 
 def test_the_configurations_train_every_linear_layer() -> None:

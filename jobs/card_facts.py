@@ -1,0 +1,234 @@
+"""What the cards say, read from a run: its steps' figures, its results, and the questions of its data set."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import UserError
+from jobs.licences import Licence, base_licence, documents_licence
+from jobs.step import StepRecord, read_step
+from qa.artifacts import Repositories
+from qa.prompts import SYSTEM_PROMPT
+from qa.records import Passage, Question, read_records
+
+REQUIRED = ("passages", "questions", "dataset", "adapter", "merged", "gguf", "evaluation")
+OPTIONAL = ("base", "base_gguf")
+ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
+MODELS = ("base", "adapter", "merged", "gguf")  # names in the evaluation, in the order of a result table
+SPLITS = ("train", "validation", "test")
+OWN, ARC = "research_qa", "arc"  # the configurations of the data set
+PICTURE = "evaluation/accuracy.png"
+EXAMPLE_QUESTION = "What is the key idea of LoRA?"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: the records of its steps by folder name, and the repositories it is published to."""
+
+    folder: Path
+    names: Repositories
+    steps: dict[str, StepRecord]
+
+    system_prompt = SYSTEM_PROMPT
+
+    @classmethod
+    def read(cls, folder: Path, names: Repositories) -> Run:
+        """Raises `UserError` naming the first step that has not finished."""
+        optional = [name for name in OPTIONAL if (folder / name).exists()]
+        return cls(folder, names, {name: read_step(folder / name) for name in (*REQUIRED, *optional)})
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return _json(self.folder / "evaluation" / "metrics.json")
+
+    @cached_property
+    def adapter_config(self) -> dict[str, Any]:
+        return _json(self.folder / "adapter" / "adapter_config.json")
+
+    @property
+    def own_base(self) -> bool:
+        """Whether the run trained its base model itself."""
+        return "base" in self.steps
+
+    @cached_property
+    def base(self) -> str:
+        """The repository of the base model: the run's own where it trained it, else what the adapter was trained on."""
+        base = str(self.adapter_config["base_model_name_or_path"])
+        if self.own_base:
+            return self.names.base
+        if not _REPOSITORY.fullmatch(base) or Path(base).is_dir():
+            raise UserError(
+                f"{self.folder / 'adapter'}: trained on the folder {base}, which nobody else has; "
+                "set base.model to the model's repository and train again"
+            )
+        return base
+
+    @cached_property
+    def licence(self) -> Licence:
+        """The base model's: its own card's, or the documents' where the run trained it."""
+        if self.own_base:
+            return documents_licence(row["licence"] for row in self.read_licences)
+        return base_licence(self.base)
+
+    @property
+    def arc_source(self) -> str:
+        """Where the ARC questions in the data set are from, a repository or a folder; empty where it has none."""
+        return str(self.steps["dataset"].arguments.get("arc", ""))
+
+    @property
+    def arc(self) -> str:
+        """The repository of the ARC questions; empty where there are none, or where they came from a folder."""
+        return self.arc_source if self.arc_source and self.steps["dataset"].figures["arc"]["revision"] else ""
+
+    @property
+    def arc_card(self) -> Path | None:
+        """The card of the folder that ARC's questions came from; it names their origin, and is published with them."""
+        return Path(self.arc_source) / "README.md" if self.arc_source and not self.arc else None
+
+    @property
+    def arc_licence(self) -> str:
+        """ARC's licence as its own card gave it when the data set was built."""
+        licence = self.steps["dataset"].figures["arc"]["licence"] if self.arc_source else ""
+        if self.arc_source and not licence:
+            raise UserError(f"{self.arc_source}: its card names no licence, so its questions cannot be published")
+        return str(licence)
+
+    def rows(self, config: str, split: str) -> list[Question]:
+        """The questions of one split of the data set, without the columns that only training reads."""
+        import pyarrow.parquet
+
+        path = self.folder / "dataset" / config / f"{split}.parquet"
+        if not path.is_file():
+            return []
+        fields = set(Question.model_fields)
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+        return [Question(**{key: row[key] for key in row if key in fields}) for row in rows]
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """The questions made from documents, of all splits."""
+        return [row for split in SPLITS for row in self.rows(OWN, split)]
+
+    @cached_property
+    def read_licences(self) -> list[dict[str, Any]]:
+        """Licences of the passages, which a base model of the run's own was trained on."""
+        return count_licences(read_records(self.folder / "passages" / "passages.jsonl", Passage))
+
+    @property
+    def documents(self) -> int:
+        return len({row.document for row in self.questions})
+
+    @cached_property
+    def question(self) -> str:
+        """A test question for the examples of use: the first open one that needs no escaping."""
+        rows = (row.question for row in self.rows(OWN, "test") if not row.choices)
+        return next((text for text in rows if re.fullmatch(r"[\w ,.'()?-]+", text)), EXAMPLE_QUESTION)
+
+    @property
+    def models(self) -> list[str]:
+        """The models that were evaluated, each after what it was made from."""
+        return sorted(self.metrics["models"], key=lambda model: (*MODELS, model).index(model))
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """How each evaluated model is headed in a table: a GGUF file by its type too, since several are published."""
+        return {model: self._label(model) for model in self.models}
+
+    def _label(self, model: str) -> str:
+        source = Path(_json(self.folder / "evaluation" / f"{model}.json")["source"])
+        return f"{model}, {gguf_type(source.name)}" if source.suffix == ".gguf" else model
+
+    @cached_property
+    def results(self) -> list[ResultRow]:
+        return result_rows(self.metrics)
+
+    @property
+    def picture(self) -> bool:
+        return (self.folder / PICTURE).is_file()
+
+    @property
+    def hyperparameters(self) -> list[tuple[str, str]]:
+        """What the adapter was trained with."""
+        return list(flatten({**self.steps["adapter"].arguments, "base": self.base}))
+
+    def until(self, last: str) -> dict[str, StepRecord]:
+        """The steps that lead to one folder, in order; those to the base model only where the run trained it."""
+        ways = {"base": ("passages", "base"), "base_gguf": ("passages", "base", "base_gguf")}
+        way = ways[last] if last in ways else ORDER[: ORDER.index(last) + 1]
+        if last == "base_gguf" and not self.own_base:
+            way = ("base_gguf",)
+        return {name: self.steps[name] for name in way if name in self.steps}
+
+
+def gguf_type(name: str) -> str:
+    """`footnote-tiny-q4_k_m.gguf` → `Q4_K_M`, as llama.cpp and Ollama name it."""
+    return Path(name).stem.rpartition("-")[2].upper()
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One line of a result table: what was asked and how, and each model's share with its 95 % interval."""
+
+    task: str
+    formulation: str
+    metric: str
+    cells: dict[str, dict[str, Any]]
+
+    @property
+    def n(self) -> str:
+        """How many questions: one number where all models were asked the same."""
+        return " / ".join(dict.fromkeys(str(cell["n"]) for cell in self.cells.values()))
+
+
+def result_rows(metrics: dict[str, Any]) -> list[ResultRow]:
+    """The results of all models side by side, the headline first."""
+    rows: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for model, summary in metrics["models"].items():
+        for result in summary["results"]:
+            rows.setdefault((result["task"], result["formulation"], result["metric"]), {})[model] = result
+    headline = tuple(metrics["headline"][key] for key in ("task", "formulation", "metric"))
+    return [ResultRow(*key, rows[key]) for key in sorted(rows, key=lambda key: key != headline)]
+
+
+def count_licences(records: Iterable[Passage | Question]) -> list[dict[str, Any]]:
+    """Records and documents under each licence, most first; an empty licence is one that nobody named."""
+    counts, documents = Counter[str](), defaultdict[str, set[str]](set)
+    for record in records:
+        counts[record.licence] += 1
+        documents[record.licence].add(record.document)
+    return [
+        {"licence": licence, "records": count, "documents": len(documents[licence])}
+        for licence, count in counts.most_common()
+    ]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested figures as `key.key`, value pairs; a long list as its length."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and len(value) > 10:
+            yield f"{prefix}{key}", f"{len(value)} values"
+        elif isinstance(value, list):
+            yield f"{prefix}{key}", ", ".join(map(_plain, value))
+        elif value is not None and value != "":
+            yield f"{prefix}{key}", _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run the step that makes it again") from None

@@ -1,0 +1,94 @@
+"""From a template and figures to a card. What a document or a model wrote is escaped here: it shows as it was written.
+
+Folders of this machine do not go into a card: the working folder is cut off, of others the last name is left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from jobs.card_facts import Run, flatten
+from jobs.step import StepRecord
+
+ROOT = Path(__file__).parents[1]
+TEMPLATES = ROOT / "data_cards"
+_ABSOLUTE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)*([^\s/'\"]+)")
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
+
+
+def render(template: str, run: Run, data: CardData, **values: Any) -> str:
+    """The README: front matter from `data`, then the template `data_cards/<template>.md`."""
+    text = _environment().get_template(f"{template}.md").render(run=run, front_matter=data.to_yaml(), **values)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - Markdown, not HTML: `cell` and `code` escape what others wrote
+    )
+    environment.filters |= {
+        "cell": cell,
+        "code": code,
+        "percent": lambda share: f"{100 * share:.1f} %",
+        "literal": lambda text: json.dumps(text, ensure_ascii=False),
+        "flatten": lambda figures: [(key, without_paths(value)) for key, value in flatten(figures)],
+        "grouped": grouped,
+        "command": without_paths,
+        "commands": commands,
+        "hardware": hardware,
+    }
+    return environment
+
+
+def cell(text: object) -> str:
+    """Text as it was written, in one line, inside a paragraph or a table."""
+    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\1", line)
+
+
+def grouped(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Figures by their own name, those inside one in one line."""
+    found = []
+    for key, value in figures.items():
+        inner = list(flatten({key: value}))
+        parts = [f"{name.removeprefix(f'{key}.')} {text}" for name, text in inner if name != key]
+        found.append((key, without_paths("; ".join(parts) or "".join(text for _, text in inner))))
+    return [(key.replace("_", " "), text) for key, text in found if text]
+
+
+def code(text: object) -> str:
+    """Text in a code span, also inside a table; a longer fence where it holds backticks."""
+    line = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
+
+
+def commands(steps: Mapping[str, StepRecord]) -> str:
+    """The commands that made the steps, each once, in a block of their own."""
+    lines = dict.fromkeys(without_paths(step.command) for step in steps.values() if step.command)
+    text = "\n".join(lines)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return f"{fence}bash\n{text}\n{fence}"
+
+
+def hardware(found: Mapping[str, Any]) -> str:
+    """One line: GPUs where there were some, else the processor."""
+    memory = f"{found['memory_bytes'] / 2**30:.0f} GiB of memory"
+    gpus = f", {len(found['gpus'])} GPU: {', '.join(found['gpus'])}" if found.get("gpus") else ", no GPU"
+    return f"{found['cores']} cores ({found['machine']}), {memory}{gpus}"
+
+
+def without_paths(text: str) -> str:
+    """The same text without the folders of whoever made the run: paths below the working folder become relative."""
+    return _ABSOLUTE.sub(r"…/\1", text.replace(f"{Path.cwd()}/", ""))

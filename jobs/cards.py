@@ -1,0 +1,221 @@
+"""The cards of a run: rendered from its figures through the templates in `data_cards/`; no figure in them is typed."""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from huggingface_hub import DatasetCardData, EvalResult, ModelCardData, SpaceCardData
+
+from jobs.arc import task_name
+from jobs.card_facts import ARC, OWN, SPLITS, Run, count_licences, gguf_type
+from jobs.card_render import ROOT, render
+from jobs.licences import documents_licence
+from jobs.step import StepRecord
+from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE, pick_gguf
+from qa.records import Question
+
+EXAMPLES, SEED = 10, 17  # rows shown in the data set's card
+RESEARCH = "research"  # the task of the questions made from documents
+SPACE_PYTHON = "3.12"
+
+
+def render_cards(run: Run) -> dict[str, str]:
+    """README of each repository of the run by kind: dataset, base, adapter, merged, base_gguf, gguf (those it has).
+
+    Reads the base model's and ARC's own cards through HF_ENDPOINT. Raises `UserError` where a licence cannot be read.
+    """
+    rendered = {"dataset": _dataset(run), "adapter": _adapter(run), "merged": _merged(run)}
+    if run.own_base:
+        rendered["base"] = _base(run)
+    for kind in ("base_gguf", "gguf"):
+        if kind in run.steps:
+            rendered[kind] = _gguf(run, kind)
+    return rendered
+
+
+def render_space(run: Run, revisions: dict[str, str]) -> str:
+    """README of a Space that serves this run at these revisions (of gguf, base_gguf and dataset)."""
+    repositories = {MODEL_VARIABLE: "gguf", BASE_VARIABLE: "base_gguf", DATA_VARIABLE: "dataset"}
+    variables: dict[str, str] = {}
+    for variable, kind in repositories.items():
+        if kind in revisions:
+            variables |= {variable: getattr(run.names, kind), f"{variable}_REVISION": revisions[kind]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    data = SpaceCardData(
+        title="Footnote",
+        emoji="📑",
+        colorFrom="gray",
+        colorTo="indigo",
+        sdk="gradio",
+        sdk_version=_pinned("gradio"),
+        python_version=SPACE_PYTHON,
+        app_file="app.py",
+        license=project["license"].lower(),
+        short_description="A small model on AI research, beside its base",
+        models=[getattr(run.names, kind) for kind in ("gguf", "base_gguf") if kind in revisions],
+        datasets=[run.names.dataset],
+        tags=["footnote", "ai-research"],
+    )
+    return render("space", run, data, title="Footnote", variables=variables)
+
+
+def _adapter(run: Run) -> str:
+    data = _model_data(run, "adapter", base=run.base, relation="adapter", library="peft", tags=["lora"])
+    return render("adapter", run, data, title=run.names.adapter.split("/")[1], licence=run.licence)
+
+
+def _merged(run: Run) -> str:
+    data = _model_data(run, "merged", base=run.base, relation="merge", library="transformers", tags=["lora"])
+    return render("merged", run, data, title=run.names.merged.split("/")[1], licence=run.licence)
+
+
+def _base(run: Run) -> str:
+    data = _model_data(run, "base", library="transformers", tags=["toy"])
+    return render("base", run, data, title=run.names.base.split("/")[1], licence=run.licence)
+
+
+def _gguf(run: Run, kind: str) -> str:
+    parent = run.names.merged if kind == "gguf" else run.base
+    repository = getattr(run.names, kind)
+    files = gguf_files(run.steps[kind])
+    default = pick_gguf([file["name"] for file in files])
+    data = _model_data(run, kind, base=parent, relation="quantized", library="gguf", tags=["llama.cpp", "ollama"])
+    return render(
+        "gguf",
+        run,
+        data,
+        title=repository.split("/")[1],
+        licence=run.licence,
+        fine_tuned=kind == "gguf",
+        parent=parent,
+        repository=repository,
+        files=files,
+        default=next(file for file in files if file["name"] == default),
+    )
+
+
+def gguf_files(step: StepRecord) -> list[dict[str, Any]]:
+    """Name, type, size and SHA-256 of the GGUF files that a step made."""
+    return [
+        {"name": name, "type": gguf_type(name), **entry}
+        for name, entry in sorted(step.outputs.items())
+        if name.endswith(".gguf")
+    ]
+
+
+def _dataset(run: Run) -> str:
+    splits = {config: {split: rows for split in SPLITS if (rows := run.rows(config, split))} for config in (OWN, ARC)}
+    arc_rows = [row for rows in splits[ARC].values() for row in rows]
+    total = sum(len(rows) for parts in splits.values() for rows in parts.values())
+    data = DatasetCardData(
+        language="en",
+        license=_licences(run),
+        pretty_name=run.names.dataset.split("/")[1],
+        task_categories=["question-answering", "multiple-choice"],
+        size_categories=_size_category(total),
+        source_datasets=[run.arc] if run.arc else None,
+        tags=["footnote", "ai-research"],
+        configs=[_config(config, parts) for config, parts in splits.items() if parts],
+    )
+    test = sorted(splits[OWN].get("test", []), key=lambda row: row.id)
+    return render(
+        "dataset",
+        run,
+        data,
+        title=run.names.dataset.split("/")[1],
+        parts_of_data=[_count(name, split, rows) for name, parts in splits.items() for split, rows in parts.items()],
+        columns=list(Question.model_fields),
+        seed=SEED,
+        examples=random.Random(SEED).sample(test, min(EXAMPLES, len(test))),
+        licences={OWN: count_licences(run.questions), ARC: count_licences(arc_rows)},
+    )
+
+
+def _count(config: str, split: str, rows: list[Question]) -> dict[str, Any]:
+    choice = sum(bool(row.choices) for row in rows)
+    documents = len({row.document for row in rows})
+    counts = {"rows": len(rows), "choice": choice, "open": len(rows) - choice, "documents": documents}
+    return {"config": config, "split": split, **counts}
+
+
+def _config(config: str, parts: Iterable[str]) -> dict[str, Any]:
+    files = [{"split": split, "path": f"{config}/{split}.parquet"} for split in parts]
+    return {"config_name": config, **({"default": True} if config == OWN else {}), "data_files": files}
+
+
+def _licences(run: Run) -> str | list[str]:
+    """Every licence in the data set; `other` stands for documents that name one the Hub does not know."""
+    own = documents_licence(row.licence for row in run.questions).license
+    arc = [run.arc_licence] if run.arc_source else []
+    found = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *arc]))
+    return found[0] if len(found) == 1 else found
+
+
+def _size_category(rows: int) -> str:
+    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
+        if rows < limit:
+            return name
+    return "1M<n<10M"
+
+
+def _model_data(
+    run: Run, kind: str, *, library: str, tags: list[str], base: str | None = None, relation: str | None = None
+) -> ModelCardData:
+    repository = getattr(run.names, kind)
+    return ModelCardData(
+        base_model=base,
+        base_model_relation=relation,
+        datasets=None if kind.startswith("base") else [run.names.dataset, *([run.arc] if run.arc else [])],
+        language="en",
+        library_name=library,
+        license=run.licence.license,
+        license_name=run.licence.license_name,
+        license_link=run.licence.license_link,
+        pipeline_tag="text-generation",
+        tags=["footnote", "question-answering", "ai-research", *tags],
+        model_name=repository.split("/")[1],
+        eval_results=_eval_results(run, kind) or None,
+    )
+
+
+def _eval_results(run: Run, model: str) -> list[EvalResult]:
+    """One model's figures for its `model-index`; none where it was not evaluated."""
+    summary = run.metrics["models"].get(model, {"results": []})
+    found = [
+        EvalResult(
+            task_type="multiple-choice",
+            metric_type="accuracy",
+            metric_name=f"{result['task']}, {result['formulation']}, {result['metric']}",
+            metric_value=result["value"],
+            metric_args={key: result[key] for key in ("n", "low", "high")},
+            **_asked_of(run, result["task"]),
+        )
+        for result in summary["results"]
+    ]
+    scores = run.metrics["open"].get(model, {})
+    for metric, kind in (("exact_match", "exact_match"), ("token_f1", "f1")):
+        if metric in scores:
+            shown = {"metric_type": kind, "metric_name": f"{RESEARCH}, {metric.replace('_', ' ')}"}
+            value = {"metric_value": scores[metric], "metric_args": {"n": scores["n"]}}
+            found.append(EvalResult(task_type="question-answering", **shown, **value, **_asked_of(run, RESEARCH)))
+    return found
+
+
+def _asked_of(run: Run, task: str) -> dict[str, str]:
+    """The data set of a task, in the terms of a model-index."""
+    configs = {task_name(config): config for config in run.steps["dataset"].arguments.get("arc_configs", [])}
+    if task not in configs:
+        name, config = run.names.dataset, OWN
+    else:
+        name, config = (run.arc, configs[task]) if run.arc else (run.names.dataset, ARC)
+    return {"dataset_type": name, "dataset_name": name, "dataset_config": config, "dataset_split": "test"}
+
+
+def _pinned(package: str) -> str:
+    """The version of a package that the Space installs."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    return re.search(rf"^{package}==(\S+)", text, re.MULTILINE)[1]

@@ -1,0 +1,106 @@
+"""What a document is between its file and its passages: a title, its attribution, and blocks of text under sections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from qa.records import Record
+
+
+class UnreadableError(Exception):
+    """A file that gives no text; its message is the reason, for the list of rejected files."""
+
+
+class Rejection(Record):
+    """One line of `rejected.jsonl`: what was left out, and why."""
+
+    name: str
+    reason: str
+
+
+class DocumentText(Record):
+    """One line of `documents.jsonl`: a document's extracted text, into which its passages' offsets point."""
+
+    document: str
+    title: str
+    format: str
+    text: str
+    source: str = ""
+    licence: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, a list or a displayed formula, as plain text with formulas in LaTeX."""
+
+    section: str
+    text: str
+
+
+@dataclass
+class Extract:
+    """What a reader gets out of one file. `metadata` holds what the file says of itself, in its own names."""
+
+    title: str = ""
+    blocks: list[Block] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+NAMES = {  # our name: what front matter, meta tags, docinfo, TeX comments and sidecars call it
+    "title": ("title", "og:title", "citation_title", "dc.title"),
+    "source": ("source", "url", "canonical", "source_url", "og:url", "citation_public_url", "dc.identifier"),
+    "licence": ("licence", "license", "dc.rights", "dcterms.license", "rights"),
+    "date": ("date", "published", "article:published_time", "citation_publication_date", "dc.date"),
+}
+
+
+def pick_metadata(values: dict[str, Any]) -> dict[str, str]:
+    """Title, source, licence and date from a file's own names for them; what is not stated is left out."""
+    lower = {str(key).strip().lower(): value for key, value in values.items()}
+    found = {}
+    for name, aliases in NAMES.items():
+        for alias in aliases:
+            if text := _scalar(lower.get(alias)):
+                found[name] = text
+                break
+    return found
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    return collapse(str(value)) if isinstance(value, str | int | float) else ""
+
+
+def collapse(text: str) -> str:
+    """One line: every run of white space is one space."""
+    return " ".join(text.split())
+
+
+def list_text(items: Iterable[str]) -> str:
+    """A list as one block, an item a line."""
+    return "\n".join(f"- {item}" for item in items if item)
+
+
+def table_text(rows: Sequence[Sequence[str]]) -> str:
+    """A table as lines of `cell | cell`; empty where half of the cells below the head or more are mere numbers."""
+    cells = [cell for row in rows[1:] for cell in row if cell.strip()]
+    numbers = sum(not re.search(r"[^\W\d_]{3,}", cell) for cell in cells)
+    if not cells or 2 * numbers >= len(cells):
+        return ""
+    return "\n".join(" | ".join(collapse(cell) for cell in row) for row in rows if any(row))
+
+
+_REFERENCES = re.compile(
+    r"^(\d+\.?\s*)?(references?|bibliography|works cited|acknowledge?ments?|table of contents|contents|citation)$", re.I
+)
+
+
+def is_back_matter(heading: str) -> bool:
+    """Whether a section of this name is no prose: a reference list, a table of contents, thanks."""
+    return bool(_REFERENCES.match(heading.strip().rstrip(":")))

@@ -1,0 +1,99 @@
+"""HTML: the article without navigation and other boilerplate (trafilatura), metadata from the head."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any
+
+import trafilatura
+from lxml import etree
+from lxml import html as lxml_html
+
+from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_matter, list_text, table_text
+from jobs.readers.plain import decode
+
+_BOILERPLATE = (
+    "//nav|//footer|//aside|//script|//style|//noscript|//template|//form|//iframe|//svg|//figure|//pre"
+    "|//*[@role='navigation']|//*[@role='banner']|//*[@role='contentinfo']|//*[@hidden]|//head//comment()"
+)
+_CUSTOM_SILENT = re.compile(r"(bibliography|appendix|byline|front-matter|footnote|cite|contents)", re.I)
+_CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.I)
+
+
+def read(data: bytes) -> Extract:
+    """Read a page. Raises `UnreadableError` where there is no text but boilerplate."""
+    tree = lxml_html.document_fromstring(_decode(data).encode(), parser=lxml_html.HTMLParser(encoding="utf-8"))
+    metadata = _metadata(tree)
+    _prune(tree)
+    found = trafilatura.bare_extraction(
+        tree, include_comments=False, include_tables=True, favor_recall=True, fast=True, deduplicate=False
+    )
+    if found is None or found.body is None:
+        raise UnreadableError("no text besides navigation")
+    extract = Extract(title=metadata.get("title", ""), metadata=metadata)
+    extract.blocks = _blocks(found.body, extract.title)
+    return extract
+
+
+def _decode(data: bytes) -> str:
+    declared = _CHARSET.search(data[:2048])
+    charset = declared[1].decode("ascii").lower() if declared else "utf-8"
+    if charset in ("utf-8", "utf8") or b"\0" in data:
+        return decode(data)
+    try:
+        return codecs.decode(data, charset)
+    except (LookupError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"not in the encoding it declares ({charset})") from error
+
+
+def _metadata(tree: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for meta in tree.iter("meta"):
+        name = meta.get("name") or meta.get("property") or ""
+        if name and meta.get("content"):
+            found.setdefault(name.lower(), meta.get("content"))
+    for link in tree.iter("link"):
+        if link.get("rel") in ("canonical", "license") and link.get("href"):
+            found.setdefault(link.get("rel"), link.get("href"))
+    title = tree.find(".//title")
+    heading = tree.find(".//h1")
+    for element in (heading, title):
+        if element is not None and (text := collapse(element.text_content())):
+            found["title"] = text
+    return found
+
+
+def _prune(tree: Any) -> None:
+    """Take out what is no prose, and give custom elements (`d-article`) names that trafilatura knows."""
+    for element in tree.xpath(_BOILERPLATE):
+        if element.getparent() is not None:
+            element.drop_tree() if isinstance(element, lxml_html.HtmlElement) else element.getparent().remove(element)
+    for element in list(tree.iter(etree.Element)):
+        if not isinstance(element.tag, str) or "-" not in element.tag or element.getparent() is None:
+            continue
+        if _CUSTOM_SILENT.search(element.tag):
+            element.drop_tree()
+        elif element.tag.endswith("math"):
+            element.text = f"${element.text or ''}$"
+            element.drop_tag()
+        else:
+            element.tag = "article" if element.tag.endswith("article") else "div"
+
+
+def _blocks(body: Any, title: str) -> list[Block]:
+    blocks: list[Block] = []
+    section = ""
+    for element in body:
+        text = collapse("".join(element.itertext()))
+        if element.tag == "head":
+            section = "" if text == title else text
+            continue
+        if element.tag == "list":
+            text = list_text(collapse("".join(item.itertext())) for item in element.iter("item"))
+        elif element.tag == "table":
+            rows = [[collapse("".join(cell.itertext())) for cell in row.iter("cell")] for row in element.iter("row")]
+            text = table_text(rows)
+        if text and element.tag != "code" and not is_back_matter(section):
+            blocks.append(Block(section, text))
+    return blocks

@@ -1,0 +1,123 @@
+"""Which files of a run go to which repository: an allow-list for each, so that no pickle and no log is published.
+
+Paths of this machine do not travel: where a configuration names the folder a model was loaded from, the published copy
+names the repository.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.card_facts import OWN, PICTURE, SPLITS, Run
+from jobs.errors import UserError
+from jobs.hub import Content, Kind
+from qa.artifacts import METRICS_FILE, QUESTIONS_FILE
+from qa.gguf_file import GgufError, check_gguf
+from qa.prompts import SYSTEM_PROMPT
+
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja",
+)  # fmt: skip
+WEIGHTS = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", *TOKENIZER)
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "dataset": ("research_qa/*.parquet", "arc/*.parquet"),
+    "base": WEIGHTS,
+    "adapter": ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER),
+    "merged": WEIGHTS,
+    "base_gguf": ("*.gguf",),
+    "gguf": ("*.gguf",),
+}
+KINDS = tuple(ALLOWED)  # in the order of publishing: what a card points to is there before the card
+NEEDED = {
+    "dataset": f"{OWN}/train.parquet",
+    "base": "config.json",
+    "adapter": "adapter_model.safetensors",
+    "merged": "config.json",
+    "base_gguf": "*.gguf",
+    "gguf": "*.gguf",
+}
+EVALUATED = ("adapter", "merged", "gguf")  # repositories that carry the figures of the evaluation
+SYSTEM_FILE = "system"  # Ollama reads the system prompt of a GGUF repository from it
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A repository as it is to be: path in it → a file of the run, or bytes."""
+
+    kind: str
+    repository: str
+    repo_type: Kind
+    files: dict[str, Content]
+
+
+def stage(run: Run, kind: str, card: str) -> Staged:
+    """Collect the files of one repository. Raises `UserError` where a needed file is absent or not whole."""
+    folder = run.folder / kind
+    paths = [path for pattern in ALLOWED[kind] for path in sorted(folder.glob(pattern)) if path.is_file()]
+    files: dict[str, Content] = {path.relative_to(folder).as_posix(): path for path in paths}
+    if not any(folder.glob(NEEDED[kind])):
+        raise UserError(f"{folder}: no {NEEDED[kind]}; run the step that makes it again")
+    files |= _rewritten(run, kind, files) | {"README.md": card.encode()}
+    if kind == "dataset":
+        files[QUESTIONS_FILE] = _page_questions(run)
+        files |= _arc_card(run)
+    else:
+        files |= run.licence.files
+    if kind in EVALUATED:
+        files |= _evaluation(run)
+    if kind.endswith("gguf"):
+        files[SYSTEM_FILE] = SYSTEM_PROMPT.encode()
+        _check_gguf_files(paths)
+    return Staged(kind, getattr(run.names, kind), "dataset" if kind == "dataset" else "model", files)
+
+
+def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Content]:
+    """Configurations in which a local folder stands for a model, with the repository's name in its place."""
+    found: dict[str, Content] = {}
+    if kind == "adapter":
+        config = run.adapter_config | {"base_model_name_or_path": run.base}
+        found["adapter_config.json"] = _json_bytes(config)
+    for name in ("config.json", "tokenizer_config.json"):
+        if isinstance(path := files.get(name), Path):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            local = [key for key in ("_name_or_path", "name_or_path") if key in config]
+            if local:
+                found[name] = _json_bytes(config | dict.fromkeys(local, getattr(run.names, kind)))
+    return found
+
+
+def _arc_card(run: Run) -> dict[str, Content]:
+    """The card of a folder of ARC's questions, beside them: it says where they are from and under which licence."""
+    if run.arc_card is None:
+        return {}
+    if not run.arc_card.is_file():
+        raise UserError(f"{run.arc_card}: not there any more; run from the folder in which the data set was built")
+    return {"arc/README.md": run.arc_card}
+
+
+def _json_bytes(value: dict[str, object]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _page_questions(run: Run) -> bytes:
+    """The multiple-choice test questions as JSON Lines: the page reads them without pyarrow."""
+    rows = [row for row in run.rows(OWN, SPLITS[-1]) if row.choices]
+    if not rows:
+        raise UserError(f"{run.folder / 'dataset'}: no multiple-choice test question; collect more documents")
+    return "".join(json.dumps(row.model_dump(mode="json"), ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _evaluation(run: Run) -> dict[str, Content]:
+    files: dict[str, Content] = {METRICS_FILE: run.folder / METRICS_FILE}
+    return files | ({PICTURE: run.folder / PICTURE} if run.picture else {})
+
+
+def _check_gguf_files(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            check_gguf(path)
+        except GgufError as error:
+            raise UserError(f"{error}; run export again") from None

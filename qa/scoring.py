@@ -1,0 +1,70 @@
+"""Scores of answers: choice accuracy, exact match, token F1, abstention, citation precision and recall.
+
+Pure functions; `jobs/metrics/` wraps them as metrics of the `evaluate` library. Normalisation and token F1 are those of
+SQuAD 1.1 (Rajpurkar et al. 2016, arXiv 1606.05250, evaluate-v1.1.py).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_MARKS = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_ABSTENTION = re.compile(
+    r"\b(i (do not|don't|cannot|can't) (know|answer|say|tell)|i am not (sure|certain)|i'm not (sure|certain)"
+    r"|not (mentioned|stated|given|specified) in the|(no|not enough) information|unanswerable|unknown to me)\b"
+)
+
+
+def normalise(text: str) -> str:
+    """SQuAD's normal form: lower case, no punctuation, no articles, single spaces."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, references: Sequence[str]) -> bool:
+    """Whether the answer equals one of the references after normalisation."""
+    return normalise(prediction) in {normalise(reference) for reference in references}
+
+
+def token_f1(prediction: str, references: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall over the bag of words, 0 to 1; the best over the references."""
+    return max(_f1(normalise(prediction).split(), normalise(reference).split()) for reference in references)
+
+
+def _f1(ours: list[str], theirs: list[str]) -> float:
+    if not ours or not theirs:
+        return float(ours == theirs)
+    shared = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * shared / (len(ours) + len(theirs))
+
+
+def choice_accuracy(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Share of predicted labels that are the right ones, 0 to 1."""
+    pairs = list(zip(predictions, references, strict=True))
+    return sum(ours == theirs for ours, theirs in pairs) / len(pairs)
+
+
+def abstains(text: str) -> bool:
+    """Whether an answer says that it does not know (English wordings; an empty answer says so too)."""
+    plain = text.lower().replace("’", "'").strip()
+    return not plain or _ABSTENTION.search(plain) is not None
+
+
+def citation_marks(text: str) -> list[int]:
+    """Numbers of the passages an answer cites, in order, each once: [1], [2, 3]."""
+    numbers = [int(number) for mark in _MARKS.findall(text) for number in mark.split(",")]
+    return list(dict.fromkeys(numbers))
+
+
+def citation_precision(marks: Collection[int], gold: Collection[int]) -> float:
+    """Share of the cited passages that hold the evidence; 0 where nothing is cited."""
+    return len(set(marks) & set(gold)) / len(set(marks)) if marks else 0.0
+
+
+def citation_recall(marks: Collection[int], gold: Collection[int]) -> float:
+    """Share of the passages with evidence that are cited; 1 where there are none."""
+    return len(set(marks) & set(gold)) / len(set(gold)) if gold else 1.0

@@ -1,0 +1,118 @@
+"""The Evaluate tab behind its page: questions of the published test set, put to both models live.
+
+The questions and the rule that picks an option are those of the published figures (`qa.choices`); only the kernels'
+rounding differs, which can flip a near tie.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from qa.choices import Formulation, choice_ids, pick
+from qa.engine import Engine, PromptTooLong
+from qa.records import Question
+from space.models import Models, NotReadyError
+
+DEFAULT_QUESTIONS, MOST_QUESTIONS = 10, 25
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with the index of the option that each model picked."""
+
+    question: Question
+    base: int
+    tuned: int
+
+    @property
+    def base_right(self) -> bool:
+        return self.base == self.question.gold
+
+    @property
+    def tuned_right(self) -> bool:
+        return self.tuned == self.question.gold
+
+
+@dataclass(frozen=True)
+class Run:
+    """How far a live evaluation is. `left` is seconds, None while unknown; `problem` is one line."""
+
+    rows: tuple[Row, ...]
+    total: int
+    formulation: Formulation
+    state: Literal["running", "done", "stopped", "failed"] = "running"
+    left: float | None = None
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def draw(questions: list[Question], number: int, sample: int) -> list[Question]:
+    """`number` of the questions, the same ones for the same sample number, in the set's order."""
+    chosen = random.Random(sample).sample(range(len(questions)), min(number, len(questions)))
+    return [questions[index] for index in sorted(chosen)]
+
+
+def evaluate(
+    models: Models,
+    number: int,
+    formulation: str,
+    sample: int,
+    cancel: threading.Event,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Run]:
+    """Ask question after question of both models; every state holds all rows so far.
+
+    The engines are free between two questions, so that whoever asks meanwhile waits for one question at most.
+    """
+    try:
+        wanted = _check(number, formulation, sample)
+        questions = draw(models.questions(), wanted, sample)
+        base, tuned = models.engine("base"), models.engine("tuned")
+    except (ValueError, NotReadyError) as error:
+        yield Run((), 0, "letter", "failed", problem=str(error))
+        return
+    rows: tuple[Row, ...] = ()
+    total, begun = len(questions), clock()
+    yield Run(rows, total, formulation)
+    for question in questions:
+        try:
+            picks = [_ask(engine, question, formulation) for engine in (base, tuned) if not cancel.is_set()]
+        except (PromptTooLong, RuntimeError) as error:
+            log.exception("question %s could not be scored", question.id)
+            problem = f"Question {question.id!r} could not be scored ({error}); draw another sample."
+            yield Run(rows, total, formulation, "failed", seconds=clock() - begun, problem=problem)
+            return
+        spent = clock() - begun
+        if cancel.is_set():
+            yield Run(rows, total, formulation, "stopped", seconds=spent)
+            return
+        rows += (Row(question, *picks),)
+        left = spent / len(rows) * (total - len(rows))
+        yield Run(rows, total, formulation, "running" if len(rows) < total else "done", left, spent)
+
+
+def _ask(engine: Engine, question: Question, formulation: Formulation) -> int:
+    prompt, options = choice_ids(engine.encoder, question, formulation)
+    return pick(engine.option_logprobs(prompt, options), question, formulation)
+
+
+def _check(number: object, formulation: str, sample: object) -> int:
+    if formulation not in ("letter", "cloze"):
+        raise ValueError("The formulation is either letter or cloze.")
+    if not _whole(sample) or not 0 <= sample <= 1_000_000:
+        raise ValueError("The sample is a whole number from 0 to 1,000,000.")
+    if not _whole(number) or not 1 <= number <= MOST_QUESTIONS:
+        raise ValueError(f"The number of questions is a whole number from 1 to {MOST_QUESTIONS}.")
+    return int(number)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1

@@ -1,0 +1,50 @@
+"""The published result: what evaluation's `metrics.json` says of base and published model on the whole test set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+TITLES = {"base": "Base", "adapter": "Adapter", "merged": "Merged", "gguf": "GGUF, as served here"}
+
+
+@dataclass(frozen=True)
+class PublishedLine:
+    """Accuracy of one model with its 95 % interval, as shares from 0 to 1, over `n` questions."""
+
+    title: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The headline: one line for each model, the name of the prompt, and the verdict on the served model."""
+
+    task: str
+    prompt: str
+    lines: tuple[PublishedLine, ...]
+    verdict: str
+
+
+def headline(metrics: dict[str, Any]) -> Published:
+    """The figures that evaluation itself puts first. Raises `ValueError` where they are not in the known schema."""
+    try:
+        first = metrics["headline"]
+        lines = tuple(
+            PublishedLine(TITLES.get(model, model), line["value"], line["low"], line["high"], line["n"])
+            for model, figures in metrics["models"].items()
+            for line in _matching(figures["results"], first)
+        )
+        verdicts = {line["model"]: line["verdict"] for line in _matching(metrics["comparisons"], first)}
+        served = next((verdicts[model] for model in ("gguf", "merged", "adapter") if model in verdicts), "")
+        return Published(first["task"], first["formulation"], lines, served)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the published figures are not in the known schema ({error!r})") from error
+
+
+def _matching(lines: Iterable[dict[str, Any]], first: dict[str, str]) -> list[dict[str, Any]]:
+    return [line for line in lines if all(line[key] == first[key] for key in ("task", "formulation", "metric"))]

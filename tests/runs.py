@@ -1,0 +1,205 @@
+"""A finished run of tiny but real pieces, for the tests of cards, publishing and pulling. Not a test.
+
+The base is `tests.tiny`'s random Qwen2, the adapter peft's, merged weights and GGUF files come from their own steps,
+and the figures of the evaluation are counts with their true intervals.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import UserError
+from jobs.step import StepRecord, run_step, write_json
+from qa.records import Passage, Question, write_records
+from qa.statistics import wilson
+
+ROOT = Path(__file__).parents[1]
+NAMESPACE, NAME = "demo", "footnote-tiny"
+QWEN, ARC = "Qwen/Qwen2.5-3B-Instruct", "allenai/ai2_arc"
+HOSTILE = "Which | of <img src=x onerror=alert(1)> `these`\n---\n# is *not* [a](javascript:alert(1)) & <|im_end|>?"
+EVALUATED = ("base", "adapter", "merged", "gguf")
+
+
+def question(number: int, *, choices: bool = True, **changes: Any) -> Question:
+    """One question of document `number // 2`."""
+    values = {
+        "id": f"q{number:03d}" + ("" if choices else "-open"),
+        "question": f"What does method {number} rely on?",
+        "answer_text": f"scaled product {number}",
+        "kind": "component",
+        "document": f"paper-{number // 2}.md",
+        "passage": f"paper-{number // 2}.md#1",
+        "evidence": f"Method {number} relies on scaled product {number}.",
+        "source": "https://example.org/paper",
+        "licence": "CC-BY-4.0",
+    }
+    if choices:
+        labels = ("A", "B", "C", "D")
+        texts = (f"scaled product {number}", "a lookup table", "a cosine schedule", "a graph cut")
+        values |= {"labels": labels, "choices": texts, "answer": "A"}
+    return Question(**values | changes)
+
+
+@functools.cache
+def tiny_run() -> Path:
+    """The run that trained its own base; made once a process, never to be changed: see `copy_run`."""
+    run = Path(tempfile.mkdtemp(prefix="footnote-run-")) / "tiny"
+    _step("collect", run / "passages", {"documents": 12, "passages": 12}, {}, _write_passages)
+    funnel = {"sentences": 80, "facts": 40, "questions": 33}
+    _step("write_questions", run / "questions", {"questions": 33, "funnel": funnel}, {"writer": "offline"})
+    _step("build_dataset", run / "dataset", {"dropped": 2, "arc": {}}, {"arc": "", "max_length": 512}, _write_dataset)
+    _step("pretrain", run / "base", {"parameters": 123456}, {"shape": {"layers": 2, "width": 64}}, _write_base)
+    settings = {"learning_rate": 5e-5, "batch_size": 4, "epochs": 3.0, "lora": {"r": 4, "alpha": 8}}
+    arguments = {"base": str(run / "base"), "settings": settings, "seed": 17}
+    _step("train", run / "adapter", {"steps": 12}, arguments, lambda folder: _write_adapter(run / "base", folder))
+    _merge_and_export(run)
+    _step("evaluate", run / "evaluation", {"rows": 88}, {}, _write_evaluation)
+    return run
+
+
+def copy_run(folder: Path) -> Path:
+    """A copy of the run that a test may spoil."""
+    return Path(shutil.copytree(tiny_run(), folder / "tiny"))
+
+
+def qwen_run(folder: Path) -> Path:
+    """The same run as if it had fine-tuned Qwen2.5-3B-Instruct on ARC too (the weights stay tiny)."""
+    run = copy_run(folder)
+    shutil.rmtree(run / "base")
+    rewrite(run / "adapter" / "adapter_config.json", base_model_name_or_path=QWEN)
+    add_arc(run, ARC, revision="0" * 40)
+    return run
+
+
+def add_arc(run: Path, source: str, *, revision: str) -> None:
+    """Rebuild the data set with questions of ARC from a repository, or from a folder (which has no revision)."""
+    arc = [question(n, id=f"arc_easy/{n}", task="arc_easy", licence="cc-by-sa-4.0", source=source) for n in range(6)]
+    origin = {"repository": source, "revision": revision, "licence": "cc-by-sa-4.0"}
+    arguments = {"arc": source, "arc_configs": ["ARC-Challenge", "ARC-Easy"]}
+    _step("build_dataset", run / "dataset", {"arc": origin}, arguments, lambda folder: _write_dataset(folder, arc=arc))
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file."""
+    import json
+
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | changes)
+
+
+def _step(name: str, out: Path, figures: dict[str, Any], arguments: Any = None, write: Any = None) -> StepRecord:
+    def work(folder: Path) -> dict[str, Any]:
+        if write:
+            write(folder)
+        return figures
+
+    record, worked = run_step(
+        name, out, arguments=arguments or {}, inputs={}, work=work, command=f"python -m jobs.{name} --config tiny.yaml"
+    )
+    if not worked:
+        raise UserError(f"{out}: was there already")
+    return record
+
+
+def _write_passages(folder: Path) -> None:
+    texts = (f"Method {number} relies on scaled product {number}." for number in range(24))
+    passages = [
+        Passage(id=f"p{n}", document=f"paper-{n // 2}.md", title="", text=text, licence="CC-BY-4.0", start=0, end=9)
+        for n, text in enumerate(texts)
+    ]
+    write_records(folder / "passages.jsonl", passages)
+
+
+def _write_dataset(folder: Path, arc: list[Question] | None = None) -> None:
+    from jobs.rows import write_parquet
+
+    sides = {"train": range(20), "validation": range(20, 24), "test": range(24, 36)}
+    for split, numbers in sides.items():
+        rows = [row for number in numbers for row in (question(number), question(number, choices=False))]
+        if split == "test":
+            rows = [*rows[:16], question(90, question=HOSTILE, evidence=HOSTILE, licence="MIT"), question(91)]
+        write_parquet(folder / "research_qa" / f"{split}.parquet", rows)
+        if arc is not None:
+            write_parquet(folder / "arc" / f"{split}.parquet", arc)
+
+
+def _write_base(folder: Path) -> None:
+    import torch
+
+    from tests.tiny import tiny_model
+
+    tiny_model(folder).to(torch.bfloat16).save_pretrained(folder)
+    (folder / "training_args.bin").write_bytes(b"\x80\x04a pickle that must stay here")
+
+
+def _write_adapter(base: Path, folder: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    (folder / "optimizer.pt").write_bytes(b"\x80\x04a pickle that must stay here")
+
+
+def _merge_and_export(run: Path) -> None:
+    from jobs.export import export
+    from jobs.gguf_writer import Provenance
+    from jobs.merge import merge
+
+    merge(str(run / "base"), run / "adapter", run / "merged")
+    types = ("f16", "q4_k_m")
+    export(run / "merged", run / "gguf", types=types, provenance=Provenance(NAME))
+    export(run / "base", run / "base_gguf", types=types, provenance=Provenance(f"{NAME}-base"))
+
+
+def _write_evaluation(folder: Path) -> None:
+    drawn = random.Random(3)
+    models = {model: {"results": [_result(drawn, *row) for row in ASKED]} for model in EVALUATED}
+    comparisons = [
+        {
+            "model": model, "against": "base", "task": "research", "formulation": "letter (chat)", "metric": "acc",
+            "difference": 0.125, "low": -0.02, "high": 0.27, "p": 0.11, "gained": 4, "lost": 1, "n": 24,
+            "verdict": f"no difference shown for {model}; this set can only show 19.0 points or more",
+        }
+        for model in EVALUATED[1:]
+    ]  # fmt: skip
+    write_json(
+        folder / "metrics.json",
+        {
+            "schema": 1,
+            "headline": {"task": "research", "formulation": "letter (chat)", "metric": "acc"},
+            "models": models,
+            "comparisons": comparisons,
+            "open": {model: {"exact_match": 1 / 8, "token_f1": 0.3141, "n": 8} for model in EVALUATED},
+            "warnings": ["base: letter A is never given"],
+        },
+    )
+    for model in EVALUATED:
+        source = f"{NAME}-q4_k_m.gguf" if model == "gguf" else model
+        write_json(folder / f"{model}.json", {"model": model, "source": source})
+    (folder / "accuracy.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
+
+
+ASKED = (
+    ("research", "cloze (chat)", "acc_norm", 24),
+    ("research", "letter (chat)", "acc", 24),
+    ("arc_easy", "letter (chat)", "acc", 100),
+)
+
+
+def _result(drawn: random.Random, task: str, formulation: str, metric: str, n: int) -> dict[str, Any]:
+    correct = drawn.randrange(1, n)
+    low, high = wilson(correct, n)
+    counts = {"value": correct / n, "low": low, "high": high, "n": n, "correct": correct}
+    return {"task": task, "formulation": formulation, "metric": metric, **counts}

@@ -1,0 +1,105 @@
+"""What the page's tests serve: two tiny models as GGUF, test questions and published figures, on a loopback Hub.
+
+Not a test. Run as a program it is the real app, only slower: `python -m tests.space_world`. A model of 0.2 million
+weights answers in a blink, and there would be nothing to stop.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qa.records import Question, write_records
+
+TUNED, BASE, DATA = "demo/footnote-tiny-GGUF", "demo/footnote-tiny-base-GGUF", "demo/footnote-tiny-qa"
+PACE = 0.01  # seconds between two tokens
+HOSTILE = "<img src=x onerror=\"document.title='broken'\"> <|im_end|> <b>Which</b> method trains two small matrices?"
+SUBJECTS = ("adapters", "attention", "corpora", "data", "encoders", "features", "gradients", "heads", "inputs", "jobs")
+
+
+def questions() -> list[Question]:
+    """Ten questions, one of which tries to break out of the page."""
+    return [
+        Question(
+            id=f"q{number}",
+            question=HOSTILE if number == 0 else f"Which of these is said of {subject} in this corpus?",
+            choices=("They are frozen", "They are learned", "They are measured", "They are not there"),
+            labels=("A", "B", "C", "D"),
+            answer="ABCD"[number % 4],
+            answer_text=("They are frozen", "They are learned", "They are measured", "They are not there")[number % 4],
+            document=f"document-{number}",
+        )
+        for number, subject in enumerate(SUBJECTS)
+    ]
+
+
+def metrics() -> dict[str, Any]:
+    """Figures in the shape that evaluation publishes."""
+    first = {"task": "research", "formulation": "letter (chat)", "metric": "acc"}
+    base, gguf = ({**first, "value": v, "low": v - 0.1, "high": v + 0.1, "n": 200} for v in (0.31, 0.475))
+    verdict = "better by 16.5 points (95 % 8.1 to 24.9, p = 0.001)"
+    return {
+        "schema": 1,
+        "headline": first,
+        "models": {"base": {"results": [base]}, "gguf": {"results": [{**first, "metric": "acc_norm"}, gguf]}},
+        "comparisons": [{**first, "model": "gguf", "against": "base", "verdict": verdict}],
+    }
+
+
+def publish(store: Any, folder: Path) -> None:
+    """Make everything in `folder` and put it on the Hub."""
+    from local_hub.seeding import seed
+
+    for seed_number, repository in enumerate((BASE, TUNED)):
+        model = make_gguf(folder / repository, seed_number)
+        (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A tiny random model\n")
+        (model / "evaluation").mkdir()
+        if repository == TUNED:
+            (model / "evaluation" / "metrics.json").write_text(json.dumps(metrics()))
+        seed(store, model, repository, "model")
+    data = folder / DATA
+    (data / "space").mkdir(parents=True)
+    (data / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Ten questions\n")
+    write_records(data / "space" / "test_questions.jsonl", questions())
+    seed(store, data, DATA, "dataset")
+
+
+def make_gguf(folder: Path, seed_number: int) -> Path:
+    """A folder with one tiny random model as `<name>-q4_k_m.gguf` (F16 inside: its rows are too narrow for Q4_K)."""
+    from jobs.gguf_writer import Provenance, write_gguf
+    from tests.tiny import tiny_model
+
+    source = folder.with_name(folder.name + "-source")
+    source.mkdir(parents=True)
+    folder.mkdir()
+    tiny_model(source, seed=seed_number)
+    write_gguf(source, folder / f"{folder.name.lower()}-q4_k_m.gguf", "f16", Provenance(folder.name))
+    return folder
+
+
+def slowly(stream: Iterator[Any]) -> Iterator[Any]:
+    """The same stream, with a pause after every piece."""
+    try:
+        for piece in stream:
+            yield piece
+            time.sleep(PACE)
+    finally:
+        stream.close()
+
+
+def main() -> None:
+    """The real app over engines that take their time."""
+    import app
+    from qa.engine import Engine
+
+    stream, score = Engine.stream, Engine.option_logprobs
+    Engine.stream = lambda self, *args, **options: slowly(stream(self, *args, **options))
+    Engine.option_logprobs = lambda self, *args: (time.sleep(10 * PACE), score(self, *args))[1]
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

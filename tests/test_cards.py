@@ -1,0 +1,267 @@
+"""The cards as they were rendered for a published run, parsed back: nothing is in them that is not in the figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+from markdown_it import MarkdownIt
+
+from jobs.card_render import cell, code, without_paths
+from jobs.step import read_step
+from local_hub.testing import running_hub
+from qa.prompts import SYSTEM_PROMPT
+from tests.publishing import publish, seed_qwen
+from tests.runs import ARC, EVALUATED, HOSTILE, NAME, NAMESPACE, QWEN, copy_run, qwen_run
+
+MODEL_KINDS = ("base", "adapter", "merged", "base_gguf", "gguf")
+SHARE = re.compile(r"([\d.]+) % \(([\d.]+) % to ([\d.]+) %\)")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two published runs: one with a base of its own, one on Qwen2.5-3B-Instruct and ARC."""
+    folder = tmp_path_factory.mktemp("cards")
+    found = {"tiny": copy_run(folder), "qwen": qwen_run(folder / "qwen")}
+    with running_hub(folder / "hub") as hub:
+        seed_qwen(hub, folder / "seed")
+        for name, run in found.items():
+            done = publish(hub, run, folder / "home", *(["--name", "qwen"] if name == "qwen" else []))
+            assert done.returncode == 0, done.stderr
+    return found
+
+
+def card(run: Path, kind: str) -> str:
+    return (run / "cards" / kind / "README.md").read_text(encoding="utf-8")
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The tables of a card as a Markdown reader sees them: rows of cells in plain text."""
+    reader = _Tables()
+    reader.feed(MarkdownIt("gfm-like", {"linkify": False}).render(text))
+    return reader.found
+
+
+class _Tables(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[list[list[str]]] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag == "table":
+            self.found.append([])
+        elif tag == "tr":
+            self.found[-1].append([])
+        elif tag in ("td", "th"):
+            self.found[-1][-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.found[-1][-1][-1] += data
+
+
+def table_headed(text: str, first: str) -> list[list[str]]:
+    return next(table for table in tables(text) if table[0][0] == first)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_every_number_of_the_result_table_is_the_figure(runs: dict[str, Path], kind: str) -> None:
+    metrics = json.loads((runs["tiny"] / "evaluation" / "metrics.json").read_text())
+    figures = {
+        (model, r["task"], r["formulation"], r["metric"]): r
+        for model, summary in metrics["models"].items()
+        for r in summary["results"]
+    }
+    header, *rows = table_headed(card(runs["tiny"], kind), "task")
+    assert header[4:] == ["base", "adapter", "merged", "gguf, Q4_K_M"]
+    headline = metrics["headline"]
+    assert rows[0][:3] == [headline["task"], headline["formulation"], headline["metric"]]
+    seen = 0
+    for task, formulation, metric, n, *cells in rows:
+        for model, shown in zip(EVALUATED, cells, strict=True):
+            figure = figures[model, task, formulation, metric]
+            value, low, high = (float(number) for number in SHARE.fullmatch(shown).groups())
+            assert (value, low, high) == tuple(round(100 * figure[key], 1) for key in ("value", "low", "high"))
+            assert int(n) == figure["n"]
+            seen += 1
+    assert seen == len(figures)
+
+
+def test_open_answers_verdicts_and_warnings_are_the_figures(runs: dict[str, Path]) -> None:
+    metrics = json.loads((runs["tiny"] / "evaluation" / "metrics.json").read_text())
+    text = card(runs["tiny"], "adapter")
+    _, *rows = table_headed(text, "model")
+    assert [row[0].split(",")[0] for row in rows] == list(EVALUATED)
+    for (_, *shown), model in zip(rows, EVALUATED, strict=True):
+        scores = metrics["open"][model]
+        assert shown == [f"{100 * scores['exact_match']:.1f} %", f"{100 * scores['token_f1']:.1f} %", str(scores["n"])]
+    for comparison in metrics["comparisons"]:
+        assert f"{comparison['model']} against base" in text
+        assert comparison["verdict"] in text
+    assert metrics["warnings"][0] in text
+
+
+@pytest.mark.parametrize("kind", ["adapter", "merged", "gguf"])
+def test_the_model_index_holds_the_figures_unrounded(runs: dict[str, Path], kind: str) -> None:
+    metrics = json.loads((runs["tiny"] / "evaluation" / "metrics.json").read_text())
+    results: list[EvalResult] = ModelCard(card(runs["tiny"], kind)).data.eval_results
+    choice = [result for result in results if result.task_type == "multiple-choice"]
+    expected = metrics["models"][kind]["results"]
+    assert sorted(result.metric_value for result in choice) == sorted(figure["value"] for figure in expected)
+    for result in choice:
+        task, formulation, metric = result.metric_name.split(", ")
+        figure = next(f for f in expected if (f["task"], f["formulation"], f["metric"]) == (task, formulation, metric))
+        assert result.metric_value == figure["value"]
+        assert result.metric_args == {key: figure[key] for key in ("n", "low", "high")}
+    datasets = {result.metric_name.split(",")[0]: (result.dataset_type, result.dataset_config) for result in choice}
+    assert datasets["research"] == (f"{NAMESPACE}/{NAME}-qa", "research_qa")
+    opened = {result.metric_type: result.metric_value for result in results if result.task_type == "question-answering"}
+    assert opened == {"exact_match": metrics["open"][kind]["exact_match"], "f1": metrics["open"][kind]["token_f1"]}
+
+
+def test_the_front_matter_names_base_relation_data_and_licence(runs: dict[str, Path]) -> None:
+    names = {"adapter": "lora", "merged": "merged", "gguf": "GGUF", "base": "base", "base_gguf": "base-GGUF"}
+    relations = {
+        "adapter": ("adapter", f"{NAMESPACE}/{NAME}-base", "peft"),
+        "merged": ("merge", f"{NAMESPACE}/{NAME}-base", "transformers"),
+        "gguf": ("quantized", f"{NAMESPACE}/{NAME}-merged", "gguf"),
+        "base_gguf": ("quantized", f"{NAMESPACE}/{NAME}-base", "gguf"),
+        "base": (None, None, "transformers"),
+    }
+    for kind, (relation, base, library) in relations.items():
+        data = front_matter(card(runs["tiny"], kind))
+        assert (data.get("base_model_relation"), data.get("base_model")) == (relation, base)
+        assert data["library_name"] == library
+        assert data["pipeline_tag"] == "text-generation"
+        assert data["license"] == "cc-by-4.0"  # of the passages that the base was trained on
+        assert data.get("datasets") == (None if kind.startswith("base") else [f"{NAMESPACE}/{NAME}-qa"])
+        assert f"# {NAME}-{names[kind]}\n" in card(runs["tiny"], kind)
+
+
+def test_the_licence_of_qwen_is_inherited(runs: dict[str, Path]) -> None:
+    for kind in ("adapter", "merged", "gguf", "base_gguf"):
+        text = card(runs["qwen"], kind)
+        data = front_matter(text)
+        assert (data["license"], data["license_name"]) == ("other", "qwen-research")
+        assert data["license_link"] == f"https://huggingface.co/{QWEN}/blob/main/LICENSE"
+        assert "**Improved using Qwen.**" in text
+        assert "Improved using Qwen" not in card(runs["tiny"], kind)
+    index = ModelCard(card(runs["qwen"], "merged")).data.eval_results
+    assert {(r.dataset_type, r.dataset_config) for r in index if r.metric_name.startswith("arc_easy")} == {
+        (ARC, "ARC-Easy")
+    }
+    assert front_matter(card(runs["qwen"], "adapter"))["datasets"] == [f"{NAMESPACE}/qwen-qa", ARC]
+    assert not (runs["qwen"] / "cards" / "base").exists()
+
+
+def test_the_data_set_card_counts_rows_and_licences(runs: dict[str, Path]) -> None:
+    text = card(runs["qwen"], "dataset")
+    data = front_matter(text)
+    assert data["license"] == ["cc-by-4.0", "mit", "cc-by-sa-4.0"]
+    assert [config["config_name"] for config in data["configs"]] == ["research_qa", "arc"]
+    assert data["configs"][0]["data_files"][2] == {"split": "test", "path": "research_qa/test.parquet"}
+    _, *rows = table_headed(text, "config")
+    assert rows[0] == ["research_qa", "train", "40", "20", "20", "10"]
+    assert rows[2] == ["research_qa", "test", "18", "10", "8", "5"]
+    assert rows[3] == ["arc", "train", "6", "6", "0", "3"]
+    licences = next(table for table in tables(text) if table[0][1] == "licence")
+    assert licences[1:] == [
+        ["research_qa", "CC-BY-4.0", "65", "17"],
+        ["research_qa", "MIT", "1", "1"],
+        ["arc", "cc-by-sa-4.0", "18", "3"],
+    ]
+    assert len(front_matter(card(runs["tiny"], "dataset"))["configs"]) == 1
+    assert ARC not in card(runs["tiny"], "dataset")
+
+
+def test_what_a_document_wrote_stands_in_the_card_as_it_was_written(runs: dict[str, Path]) -> None:
+    text = card(runs["tiny"], "dataset")
+    header, *rows = table_headed(text, "question")
+    assert len(rows) == 10
+    assert {len(row) for row in rows} == {len(header)}
+    written = " ".join(HOSTILE.split())
+    assert [row[0] for row in rows].count(written) == 1
+    assert next(row for row in rows if row[0] == written)[3] == written
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    assert "<img" not in rendered
+    assert "javascript:" not in "".join(re.findall(r'href="([^"]*)"', rendered))
+    assert yaml.safe_load(text.split("---\n")[1])["pretty_name"] == f"{NAME}-qa"
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "a``b", "`", "$x_1$ and ~~y~~ \\| \\", "https://a.org/a_b_c", "# 1. x"])
+def test_escaped_text_reads_back_in_a_table(text: str) -> None:
+    markdown = f"| a | b |\n|---|---|\n| x{cell(text)} | {code('c' + text)} |\n"
+    [[_, [plain, spanned]]] = tables(markdown)
+    assert plain == "x" + " ".join(text.split())
+    assert spanned == "c" + " ".join(text.split())
+
+
+@pytest.mark.parametrize("kind", ["adapter", "merged", "gguf", "dataset"])
+def test_the_commands_and_settings_that_made_it_are_in_the_card(runs: dict[str, Path], kind: str) -> None:
+    text = card(runs["tiny"], kind)
+    until = ["passages", "questions", "dataset", "base", "adapter", "merged", "gguf"]
+    for step in until[: until.index(kind) + 1]:
+        if step != "base" or kind != "dataset":
+            assert without_paths(read_step(runs["tiny"] / step).command) in text
+    settings = dict(table_headed(text, "setting")[1:])
+    if kind != "dataset":
+        assert settings["settings.learning_rate"] == "5e-05"
+        assert settings["settings.lora.r"] == "4"
+        assert settings["base"] == f"{NAMESPACE}/{NAME}-base"
+    assert str(Path.cwd()) not in text
+    assert not re.search(r"(?<![\w.:/…])/(tmp|home|root|work)/", text)
+
+
+def test_running_it_is_told_with_the_real_names(runs: dict[str, Path]) -> None:
+    text, repository = card(runs["tiny"], "gguf"), f"{NAMESPACE}/{NAME}-GGUF"
+    assert f"ollama run hf.co/{repository}:Q4_K_M\n" in text
+    assert f"llama-server -hf {repository}:Q4_K_M\n" in text
+    assert f'Llama.from_pretrained("{repository}", filename="{NAME}-q4_k_m.gguf"' in text
+    assert json.dumps(SYSTEM_PROMPT) in text
+    outputs = read_step(runs["tiny"] / "gguf").outputs
+    _, *files = table_headed(text, "file")
+    assert files == [
+        [name, name.removesuffix(".gguf").rpartition("-")[2].upper(), str(entry["bytes"]), entry["sha256"]]
+        for name, entry in sorted(outputs.items())
+    ]
+
+
+def test_the_card_of_the_space_pins_what_was_published(runs: dict[str, Path]) -> None:
+    text = card(runs["tiny"], "space")
+    data = front_matter(text)
+    assert (data["sdk"], data["python_version"], data["app_file"]) == ("gradio", "3.12", "app.py")
+    assert f"gradio=={data['sdk_version']}\n" in (Path(__file__).parents[1] / "requirements.txt").read_text()
+    assert data["license"] == "apache-2.0"
+    assert len(data["short_description"]) <= 60
+    assert data["models"] == [f"{NAMESPACE}/{NAME}-GGUF", f"{NAMESPACE}/{NAME}-base-GGUF"]
+    published = json.loads((runs["tiny"] / "cards" / "published.json").read_text())
+    variables = dict(table_headed(text, "variable")[1:])
+    assert variables == {
+        "FOOTNOTE_MODEL": f"{NAMESPACE}/{NAME}-GGUF",
+        "FOOTNOTE_MODEL_REVISION": published["gguf"]["revision"],
+        "FOOTNOTE_BASE": f"{NAMESPACE}/{NAME}-base-GGUF",
+        "FOOTNOTE_BASE_REVISION": published["base_gguf"]["revision"],
+        "FOOTNOTE_DATA": f"{NAMESPACE}/{NAME}-qa",
+        "FOOTNOTE_DATA_REVISION": published["dataset"]["revision"],
+    }
+
+
+def test_paths_of_this_machine_are_cut() -> None:
+    text = f"python -m jobs.train {Path.cwd()}/runs/tiny --base=/home/somebody/models/qwen --from https://a.org/b/c a/b"
+    shown = "python -m jobs.train runs/tiny --base=…/qwen --from https://a.org/b/c a/b"
+    assert without_paths(text) == shown

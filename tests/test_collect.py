@@ -1,0 +1,247 @@
+"""Documents → passages: every format, every kind of bad file, offsets, and the real corpus where it is at hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jobs.collect import collect
+from jobs.config import Documents
+from jobs.documents import DocumentText, Rejection
+from jobs.errors import UserError
+from jobs.passages import is_prose
+from qa.records import Passage, read_records
+from tests.documents_world import PROSE, SOURCES, pdf, write_all
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "jobs" / "sample" / "articles"
+LIMITS = Documents(passage_min_chars=40)
+
+
+def gather(source: Path | list[Path], out: Path, limits: Documents = LIMITS):
+    """Passages, documents by id, reasons by file, and the step's figures."""
+    record, _ = collect(source if isinstance(source, list) else [source], out, documents=limits)
+    documents = {entry.document: entry for entry in read_records(out / "documents.jsonl", DocumentText)}
+    rejected = {entry.name: entry.reason for entry in read_records(out / "rejected.jsonl", Rejection)}
+    return list(read_records(out / "passages.jsonl", Passage)), documents, rejected, record.figures
+
+
+@pytest.fixture(scope="module")
+def all_formats(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    write_all(folder / "docs")
+    return gather(folder / "docs", folder / "out")
+
+
+def test_every_format_gives_its_prose_and_nothing_else(all_formats) -> None:
+    passages, documents, rejected, figures = all_formats
+    assert rejected == {}
+    assert set(documents) == {*SOURCES, "lora.pdf", "lora.txt"}
+    for name in documents:
+        text = "\n".join(passage.text for passage in passages if passage.document == name)
+        assert "LoRA is a fine-tuning method for large models." in text, name
+        assert "LoRA was introduced by Edward Hu and colleagues at Microsoft in 2021." in text, name
+        for stray in (
+            "secret_code",
+            "nobody should find",
+            "Home of the menu",
+            "footer line",
+            "root:",
+            "Colab",
+            "alert(",
+        ):
+            assert stray not in documents[name].text, (name, stray)
+    assert figures["documents_by_format"] == dict.fromkeys(
+        ("markdown", "mdx", "html", "latex", "rst", "pdf", "plain"), 1
+    )
+
+
+def test_offsets_point_into_the_kept_text(all_formats) -> None:
+    passages, documents, *_ = all_formats
+    for passage in passages:
+        assert documents[passage.document].text[passage.start : passage.end] == passage.text
+    assert len({passage.id for passage in passages}) == len(passages)
+
+
+def test_metadata_comes_from_the_file_or_its_sidecar(all_formats) -> None:
+    _, documents, _, figures = all_formats
+    for name in ("lora.md", "lora.html", "lora.tex", "lora.rst"):
+        entry = documents[name]
+        assert (entry.source, entry.licence) == ("https://arxiv.org/abs/2106.09685", "CC-BY-4.0"), name
+        assert entry.date == "2026-11-22", name
+    assert documents["lora.md"].title == "Low-Rank Adaptation (LoRA)"
+    assert documents["lora.mdx"].title == documents["lora.html"].title == "Low-Rank Adaptation"
+    assert documents["lora.tex"].title == documents["lora.rst"].title == "Low-Rank Adaptation"
+    assert documents["lora.pdf"].title == "LoRA, in print"
+    assert figures["documents_by_licence"] == {"CC-BY-4.0": 5, "not stated": 2}
+
+
+def test_the_default_licence_is_only_for_those_that_name_none(tmp_path: Path) -> None:
+    write_all(tmp_path / "docs")
+    limits = Documents(passage_min_chars=40, licence="MIT")
+    figures = gather(tmp_path / "docs", tmp_path / "out", limits)[3]
+    assert figures["documents_by_licence"] == {"CC-BY-4.0": 5, "MIT": 2}
+
+
+def test_sections_lists_and_formulas(all_formats) -> None:
+    passages = all_formats[0]
+    method = {p.document: p.text for p in passages if p.section == "Method"}
+    assert set(method) == {"lora.md", "lora.html", "lora.tex", "lora.rst", "lora.pdf"}
+    assert "$W + \\frac{\\alpha}{r} B A$, as the paper says." in method["lora.md"]
+    assert "- Only the small matrices are trained" in method["lora.md"]
+    assert "rank | 16" not in method["lora.md"]
+    assert "\\begin{equation} r (d + k) \\end{equation} weights, far fewer" in method["lora.tex"]
+    assert "0.1% of the weights." in "".join(p.text for p in passages if p.document == "lora.tex")
+    assert "$r \\ll d$, see the figure and peft.LoraConfig." in method["lora.rst"]
+    assert "A note in a directive" in method["lora.rst"]
+
+
+def test_pdf_lines_are_joined_and_hyphens_closed(all_formats) -> None:
+    text = next(p.text for p in all_formats[0] if p.document == "lora.pdf")
+    assert text.startswith("LoRA is a fine-tuning method for large models. It keeps the pretrained weights frozen")
+
+
+def test_bad_files_are_listed_with_the_reason_and_stop_nothing(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    write_all(docs)
+    bad = {
+        "empty.md": b"",
+        "blank.rst": b" \n\n ",
+        "junk.md": bytes(range(256)),
+        "latin.txt": "caf\xe9 in Latin-1, which nobody declared".encode("latin-1"),
+        "broken.pdf": b"%PDF-1.4 and then nothing",
+        "locked.pdf": pdf([[(12, False, "Nobody may read this.", 14)]], encrypted=True),
+        "drawing.pdf": pdf([[]]),
+        "code.md": b"# Title\n\n```\nonly code\n```\n",
+        "front.md": b"---\ntitle: [unclosed\n---\n\nText below broken front matter.\n",
+        "twin.md": SOURCES["lora.md"].encode(),
+        "short.md": b"Too short.\n",
+        "data.csv": b"a,b\n",
+        "Makefile": b"all:\n",
+        "side.txt": b"The sidecar of this text is broken, so that its licence cannot be known at all.",
+        "side.txt.yaml": b"licence: [",
+        "nav.html": b"<html><body><nav><a href=x>Menu</a></nav></body></html>",
+        ".hidden.md": b"passed over",
+    }
+    for name, data in bad.items():
+        (docs / name).write_bytes(data)
+    passages, _, rejected, figures = gather(docs, tmp_path / "out")
+    reasons = {
+        "empty.md": "empty file",
+        "blank.rst": "empty file",
+        "junk.md": "binary data",
+        "latin.txt": "not UTF-8",
+        "broken.pdf": "broken, or not a PDF",
+        "locked.pdf": "encrypted",
+        "drawing.pdf": "no text in it",
+        "code.md": "no text in it besides code",
+        "front.md": "front matter is not valid YAML",
+        "twin.md": "duplicate: same text as another document (lora.md)",
+        "short.md": "no passage of 40 characters",
+        "data.csv": "skipped: no reader for .csv",
+        "Makefile": "skipped: no reader for files without a suffix",
+        "side.txt": "sidecar side.txt.yaml is not valid YAML",
+        "nav.html": "no text",
+    }
+    assert set(rejected) == set(reasons)
+    for name, reason in reasons.items():
+        assert rejected[name].startswith(reason), (name, rejected[name])
+    assert figures["rejected"] == len(reasons)
+    assert len({p.document for p in passages}) == 7
+
+
+def test_ids_are_unique_over_roots(tmp_path: Path) -> None:
+    for root, word in (("one", "first"), ("two", "second")):
+        (tmp_path / root / "deep").mkdir(parents=True)
+        (tmp_path / root / "deep" / "a.md").write_text(PROSE[word])
+    _, documents, rejected, _ = gather(
+        [tmp_path / "one", tmp_path / "two", tmp_path / "one/deep/a.md"], tmp_path / "out"
+    )
+    assert set(documents) == {"deep/a.md", "two/deep/a.md"}
+    assert rejected == {"a.md": "duplicate: same text as another document (deep/a.md)"}
+
+
+def test_passages_are_whole_paragraphs_within_the_limits(tmp_path: Path) -> None:
+    sentence = "A passage of many words is cut where one sentence ends and the next begins, never in the middle. "
+    paragraphs = [sentence.strip() * 1, (sentence * 8).strip(), sentence.strip(), "word " * 100]
+    (tmp_path / "long.md").write_text("## One\n\n" + "\n\n".join(paragraphs) + "\n\n## Two\n\n" + sentence)
+    passages, *_ = gather(
+        tmp_path / "long.md", tmp_path / "out", Documents(passage_min_chars=60, passage_max_chars=300)
+    )
+    assert all(60 <= len(p.text) <= 300 for p in passages)
+    assert [p.section for p in passages][-1] == "Two"
+    assert {p.section for p in passages} == {"One", "Two"}
+    cut = [p.text for p in passages if "never in the middle." in p.text]
+    assert all(text.endswith("middle.") for text in cut)
+    assert sum(p.text.count("A passage of many words") for p in passages) == 11
+
+
+@pytest.mark.parametrize(
+    "text", ["$$ x = y $$", "1 2 3 4 5 6 7 8 9", "see https://example.org/a/b/c", "Table of\nthings"]
+)
+def test_what_is_no_prose(text: str) -> None:
+    assert not is_prose(text)
+
+
+def test_missing_path_and_empty_corpus_are_errors_that_name_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such file or folder"):
+        collect([tmp_path / "nowhere"], tmp_path / "out", documents=LIMITS)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "empty.md").write_text("")
+    with pytest.raises(UserError, match=r"docs: no passage found in 1 files; empty file: 1"):
+        collect([tmp_path / "docs"], tmp_path / "out", documents=LIMITS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_is_safe_to_repeat(tmp_path: Path) -> None:
+    write_all(tmp_path / "docs")
+    command = [sys.executable, "-m", "jobs.collect", tmp_path / "docs", "--out", tmp_path / "out", "--min-chars", "40"]
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
+    assert first.stdout.startswith("collected: 7 documents")
+    assert second.stdout.startswith("already collected: 7 documents")
+    gone = subprocess.run([*command[:3], "none", "--out", "x"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (gone.returncode, gone.stderr) == (2, "error: none: no such file or folder; check the path\n")
+
+
+def test_sample_articles_all_give_passages_with_attribution(tmp_path: Path) -> None:
+    passages, documents, rejected, figures = gather(SAMPLE, tmp_path / "out", Documents())
+    assert rejected == {}
+    assert len(documents) >= 60
+    assert figures["documents_by_format"]["pdf"] >= 3
+    assert {"markdown", "html", "latex", "rst", "pdf"} == set(figures["documents_by_format"])
+    for entry in documents.values():
+        assert entry.source.startswith("http"), entry.document
+        assert (entry.licence, entry.date) == ("CC-BY-4.0", "2026-11-22"), entry.document
+    assert min(Counter(p.document for p in passages).values()) >= 1
+
+
+def test_real_corpus_none_fails(tmp_path: Path, shared_data: Path) -> None:
+    begun = time.monotonic()
+    passages, documents, rejected, figures = gather(shared_data / "corpus", tmp_path / "out", Documents())
+    assert time.monotonic() - begun < 60
+    assert figures["documents"] == len(documents) >= 690
+    assert figures["passages"] == len(passages) >= 8000
+    allowed = ("skipped", "no passage of", "no text in it besides")
+    assert [reason for reason in rejected.values() if not reason.startswith(allowed)] == []
+    for passage in passages:
+        assert documents[passage.document].text[passage.start : passage.end] == passage.text
+        assert len(passage.text) <= 1200
+    text = "\n".join(passage.text for passage in passages)
+    for mark in (
+        "BIBREF",
+        "FIGREF",
+        "INLINEFORM",
+        ":numref:",
+        ":label:",
+        ":end_tab:",
+        "<CourseFloatingBanner",
+        "<Tip>",
+    ):
+        assert mark not in text, mark
+    assert json.loads((tmp_path / "out" / "step.json").read_text())["figures"] == figures

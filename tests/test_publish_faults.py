@@ -1,0 +1,148 @@
+"""Publishing where something is wrong: rights, the Hub, the run, the connection. Nothing is half-published."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+
+from jobs.errors import UserError
+from jobs.hub import check_rights
+from local_hub.faults import fail, lose_answer
+from local_hub.testing import RunningHub, running_hub
+from tests.publishing import REPOSITORIES, api, commits, publish, refused
+from tests.runs import NAME, NAMESPACE, copy_run
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture
+def spoilable(tmp_path: Path) -> Any:
+    """A run to be broken."""
+    return SimpleNamespace(run=copy_run(tmp_path), home=tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("token", "words", "expected"),
+    [
+        ("", [], ["no token", "HF_TOKEN"]),
+        ("hf_wrong", [], ["401", "HF_TOKEN"]),
+        ("the Hub's read token", [], ["demo", "may not write", "HF_TOKEN"]),
+        (None, ["--namespace", "somebody-else"], ["somebody-else", "--namespace"]),
+    ],
+)
+def test_without_rights_nothing_is_sent(
+    hub: RunningHub, spoilable: Any, token: str | None, words: list[str], expected: list[str]
+) -> None:
+    given = {"the Hub's read token": hub.read_token}.get(token or "", token)
+    refused(publish(hub, spoilable.run, spoilable.home, "--name", "norights", *words, token=given), *expected)
+    assert not list(api(hub).list_models(search="norights"))
+    assert not (spoilable.run / "cards").exists()
+
+
+def test_a_hub_that_is_down_is_named(hub: RunningHub, spoilable: Any) -> None:
+    gone = SimpleNamespace(environment=lambda home, token: hub.environment(home, token) | {"HF_ENDPOINT": DEAD})
+    refused(publish(gone, spoilable.run, spoilable.home), DEAD, "HF_ENDPOINT")
+
+
+DEAD = "http://127.0.0.1:9"
+
+
+def cut_gguf(run: Path) -> None:
+    path = run / "gguf" / f"{NAME}-q4_k_m.gguf"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_gguf(run: Path) -> None:
+    path = run / "gguf" / f"{NAME}-q4_k_m.gguf"
+    path.write_bytes(b"<html>not here</html>")
+
+
+SPOILT = {
+    "unfinished": (lambda run: (run / "merged" / "step.json").unlink(), ["merged", "step.json"]),
+    "cut short": (cut_gguf, [f"{NAME}-q4_k_m.gguf", "cut short", "export"]),
+    "no GGUF": (no_gguf, [f"{NAME}-q4_k_m.gguf", "not a GGUF"]),
+    "local base": (lambda run: shutil.rmtree(run / "base"), ["adapter", "base.model"]),
+    "no figures": (lambda run: (run / "evaluation" / "metrics.json").write_text("{"), ["metrics.json"]),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_a_run_that_is_not_whole_is_refused_before_the_first_byte(hub: RunningHub, spoilable: Any, fault: str) -> None:
+    spoil, expected = SPOILT[fault]
+    spoil(spoilable.run)
+    refused(publish(hub, spoilable.run, spoilable.home, "--name", "broken"), *expected)
+    assert not list(api(hub).list_models(search="broken"))
+    assert not list(api(hub).list_datasets(search="broken"))
+
+
+def test_a_commit_that_landed_without_an_answer_is_a_success(hub: RunningHub, spoilable: Any) -> None:
+    hub.faults[:] = [lose_answer("POST", r"/lost-lora/commit/")]
+    try:
+        done = publish(hub, spoilable.run, spoilable.home, "--name", "lost")
+    finally:
+        hub.faults.clear()
+    assert done.returncode == 0, done.stderr
+    assert {commits(hub, kind, "lost") for kind in REPOSITORIES} == {2}
+
+
+def test_a_commit_that_failed_leaves_the_repository_as_it_was_and_can_be_repeated(
+    hub: RunningHub, spoilable: Any
+) -> None:
+    hub.faults[:] = [fail("POST", r"/failing-lora/commit/")]
+    try:
+        done = publish(hub, spoilable.run, spoilable.home, "--name", "failing")
+    finally:
+        hub.faults.clear()
+    refused(done, f"{NAMESPACE}/failing-lora", "500", "again")
+    assert api(hub).list_repo_files(f"{NAMESPACE}/failing-lora") == [".gitattributes"]
+    assert not (spoilable.run / "cards").exists()
+    done = publish(hub, spoilable.run, spoilable.home, "--name", "failing")
+    assert done.returncode == 0, done.stderr
+    assert {commits(hub, kind, "failing") for kind in REPOSITORIES} == {2}
+
+
+def test_a_file_that_the_hub_does_not_take_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
+    run = copy_run(tmp_path)
+    with running_hub(tmp_path / "hub", [fail("PUT", r"lfs", status=403, times=99, message="no room left")]) as own:
+        refused(publish(own, run, tmp_path / "home"), f"{NAMESPACE}/{NAME}-qa", "403", "no room left")
+        assert api(own).list_repo_files(REPOSITORIES["dataset"], repo_type="dataset") == [".gitattributes"]
+    assert not (run / "cards").exists()
+
+
+TOKENS = {
+    "fine-grained for another": ({"role": "fineGrained", "fineGrained": {"scoped": []}}, "me", "may not write to me"),
+    "may only read there": ({"role": "write"}, "readers", "may only read in readers"),
+    "not a member": ({"role": "write"}, "strangers", "the token is for me, readers, writers"),
+    "fine-grained": (
+        {
+            "role": "fineGrained",
+            "fineGrained": {"scoped": [{"entity": {"name": "me"}, "permissions": ["repo.content.read", "repo.write"]}]},
+        },
+        "me",
+        None,
+    ),
+    "of an organisation": ({"role": "write"}, "writers", None),
+}
+
+
+@pytest.mark.parametrize("case", TOKENS)
+def test_rights_are_read_from_the_token(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    token, namespace, refusal = TOKENS[case]
+    orgs = [{"name": "readers", "roleInOrg": "read"}, {"name": "writers", "roleInOrg": "contributor"}]
+    monkeypatch.setattr("jobs.hub.get_token", lambda: "hf_x")
+    monkeypatch.setattr(HfApi, "whoami", lambda _: {"name": "me", "orgs": orgs, "auth": {"accessToken": token}})
+    if refusal is None:
+        check_rights(namespace)
+    else:
+        with pytest.raises(UserError, match=refusal):
+            check_rights(namespace)

@@ -1,0 +1,196 @@
+"""What happens behind the tabs, without a browser: generators and views over a fake engine."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from qa.choices import choice_ids, pick
+from qa.engine import PromptTooLong
+from space.answering import MAX_CHARACTERS, QuestionError, answer, check_question
+from space.ask import ask
+from space.compare import compare
+from space.evaluate import Run, draw, evaluate
+from space.evaluation_views import points, published_panel, summary, table
+from space.models import Models
+from space.published import headline
+from space.settings import Settings
+from space.text import safe_markdown
+from tests.space_fakes import ENCODER, FakeEngine, served
+from tests.space_world import HOSTILE, metrics, questions
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
+        ("&lt;img src=x>", "&amp;lt;img src=x>"),
+        ("![a](http://tracker.invalid/p.png)", "!&#91;a]&#40;http://tracker.invalid/p.png)"),
+        ("![a][b]\n\n[b]: http://tracker.invalid", "!&#91;a]&#91;b]\n\n[b]&#58; http://tracker.invalid"),
+        ("[bank](javascript:alert(1))", "[bank]&#40;javascript:alert(1))"),
+        ("**bold** and $a<b$", "**bold** and $a&lt;b$"),
+        ("`a<b>` and <b>", "`a<b>` and &lt;b>"),
+        ("```html\n<b>\n```\n<b>", "```html\n<b>\n```\n&lt;b>"),
+        ("`one\n<img src=x>` two", "`one\n&lt;img src=x>` two"),
+    ],
+)
+def test_markdown_keeps_format_and_loses_html_images_and_links(written: str, shown: str) -> None:
+    assert safe_markdown(written) == shown
+
+
+def test_questions_are_bounded_whoever_sends_them() -> None:
+    assert check_question("  What is LoRA?\n") == "What is LoRA?"
+    for wrong in ("", "   ", None, 7, "x" * (MAX_CHARACTERS + 1)):
+        with pytest.raises(QuestionError):
+            check_question(wrong)
+
+
+def test_ask_streams_what_is_written_and_says_where_it_is() -> None:
+    engine = FakeEngine()
+    states = list(ask(served(tuned=engine), " What is LoRA? ", threading.Event()))
+    assert [state.text for state in states[1:4]] == ["", "Two ", "Two small "]
+    assert [state.text for state in states[4:]] == ["Two small matrices."] * 2
+    assert [state.state for state in states] == ["waiting", "reading", "writing", "writing", "writing", "done"]
+    assert states[1].status == "Reading 32 of 40 tokens"
+    assert states[-1].status.startswith("Done · 3 tokens · ")
+    assert engine.log[0] == "asked What is LoRA? at 0.3"
+    assert engine.log[-1] == "freed"
+
+
+def test_an_answer_can_be_stopped_cut_and_left() -> None:
+    engine, cancel = FakeEngine(), threading.Event()
+    stream = ask(served(tuned=engine), "What?", cancel)
+    texts = [next(stream).text for _ in range(3)]
+    cancel.set()
+    last = list(stream)[-1]
+    assert (texts[-1], last.text, last.state, last.status) == ("Two ", "Two ", "stopped", "Stopped · 1 token")
+    assert list(ask(served(tuned=FakeEngine(ending="length")), "What?", threading.Event()))[-1].state == "cut"
+    left = ask(served(tuned=engine), "What?", threading.Event())
+    next(left)
+    engine.log.clear()
+    left.close()
+    assert engine.log == ["freed"]
+
+
+def test_an_answer_ends_at_its_deadline_and_frees_the_engine() -> None:
+    engine, ticks = FakeEngine(words=("a",) * 200), iter(range(1000))
+    options = {"temperature": 0.0, "cancel": threading.Event(), "deadline": 20, "clock": lambda: next(ticks)}
+    states = list(answer(engine, "What?", **options))
+    assert states[-1].state == "cut"
+    assert states[-1].status.startswith("Cut after 20 s")
+    assert states[-1].seconds == 21
+    assert engine.log[-1] == "freed"
+
+
+def test_what_fails_says_so() -> None:
+    def status(models: Models, question: str = "What?") -> tuple[str, str]:
+        (last,) = list(ask(models, question, threading.Event()))[-1:]
+        return last.state, last.status
+
+    assert status(served(), "") == ("failed", "Type a question first.")
+    assert "601 characters" in status(served(), "x" * 601)[1]
+    assert "shorten it" in status(served(tuned=FakeEngine(error=PromptTooLong("2100 tokens"))))[1]
+    assert "ask again" in status(served(tuned=FakeEngine(error=RuntimeError("llama_decode returned 1"))))[1]
+    waiting = Models(Settings.read({}))
+    assert "fine-tuned model is still waiting" in status(waiting)[1]
+
+
+def test_compare_takes_turns_and_frees_both() -> None:
+    log: list[str] = []
+    base, tuned = FakeEngine(("a", "b"), log=log, name="base "), FakeEngine(("c", "d", "e"), log=log, name="tuned ")
+    pairs = list(compare(served(base=base, tuned=tuned), "What?", threading.Event()))
+    written = [entry for entry in log if entry.startswith(("base ", "tuned "))]
+    assert written == ["base a", "tuned c", "base b", "tuned d", "tuned e"]
+    assert (pairs[-1].base.text, pairs[-1].tuned.text, pairs[-1].finished) == ("ab", "cde", True)
+    assert "asked What? at 0.0" in log
+    left = compare(served(base=base, tuned=tuned), "What?", threading.Event())
+    for _ in range(6):
+        next(left)
+    log.clear()
+    left.close()
+    assert log == ["freed", "freed"]
+    refused = list(compare(served(), " ", threading.Event()))
+    assert [pair.base.state for pair in refused] == ["failed"]
+
+
+def test_evaluate_asks_the_published_questions_of_both_models() -> None:
+    always_a, always_b = (FakeEngine(score=lambda option, best=best: -abs(best - ord(option))) for best in b"AB")
+    runs = list(evaluate(served(base=always_a, tuned=always_b), 4, "letter", 0, threading.Event()))
+    assert [len(run.rows) for run in runs] == [0, 1, 2, 3, 4]
+    last = runs[-1]
+    assert (last.state, last.total, last.left) == ("done", 4, 0.0)
+    assert [row.question for row in last.rows] == draw(questions(), 4, 0)
+    assert {row.base for row in last.rows} == {0}
+    assert {row.tuned for row in last.rows} == {1}
+    assert [row.base_right for row in last.rows] == [row.question.answer == "A" for row in last.rows]
+    assert draw(questions(), 4, 0) == draw(questions(), 4, 0) != draw(questions(), 4, 1)
+    assert len(draw(questions(), 25, 0)) == 10
+
+
+def test_cloze_weighs_options_by_their_length() -> None:
+    question = questions()[1]
+    _, options = choice_ids(ENCODER, question, "cloze")
+    assert bytes(options[3]).decode() == "They are not there"
+    sums = [-15.0, -15.6, -16.2, -16.8]  # the longest option costs most in all, least for a character
+    assert pick(sums, question, "letter") == 0
+    assert pick(sums, question, "cloze") == 3
+    prompt, labels = choice_ids(ENCODER, question, "letter")
+    assert [bytes(label).decode() for label in labels] == ["A", "B", "C", "D"]
+    assert b"D. They are not there" in bytes(token for token in prompt if token < 256)
+
+
+def test_evaluate_stops_and_refuses() -> None:
+    cancel = threading.Event()
+    stream = evaluate(served(), 10, "letter", 0, cancel)
+    seen = [next(stream) for _ in range(3)]
+    cancel.set()
+    rest = list(stream)
+    assert [len(run.rows) for run in seen] == [0, 1, 2]
+    assert [(run.state, len(run.rows)) for run in rest] == [("stopped", 2)]
+    wrong = ((0, "letter", 0), (26, "letter", 0), (1.5, "letter", 0), (3, "essay", 0), (3, "cloze", -1))
+    for number, formulation, sample in wrong:
+        (run,) = evaluate(served(), number, formulation, sample, threading.Event())
+        assert (run.state, run.rows) == ("failed", ())
+    failing = FakeEngine(score=lambda option: (_ for _ in ()).throw(RuntimeError("llama_decode returned 1")))
+    *_, run = evaluate(served(base=failing), 3, "letter", 0, threading.Event())
+    assert run.state == "failed"
+    assert "draw another sample" in run.problem
+
+
+def finished_run() -> Run:
+    *_, run = evaluate(served(), 10, "letter", 0, threading.Event())
+    return run
+
+
+def test_the_table_shows_what_documents_wrote_as_text() -> None:
+    html = table(finished_run())
+    assert html.count('<td class="fn-question">') == 10
+    assert "&lt;img src=x onerror=" in html
+    assert HOSTILE not in html
+    assert "<b>Which" not in html
+
+
+def test_figures_of_a_run_are_wilson_intervals_and_a_verdict() -> None:
+    last = points([True, False, True, True])[-1]
+    assert (last.value, round(last.low, 4), round(last.high, 4)) == (0.75, 0.3006, 0.9544)
+    html = summary(finished_run())
+    assert "3<small> / 10</small>" in html
+    assert "30 %, interval 11 to 60" in html
+    assert "no difference shown" in html
+
+
+def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
+    result = headline(metrics())
+    assert [(line.title, line.value, line.n) for line in result.lines] == [
+        ("Base", 0.31, 200),
+        ("GGUF, as served here", 0.475, 200),
+    ]
+    assert (result.task, result.prompt, result.verdict[:21]) == ("research", "letter (chat)", "better by 16.5 points")
+    with pytest.raises(ValueError, match="not in the known schema"):
+        headline({"schema": 1, "models": []})
+    models = served()
+    models.published = {**metrics(), "headline": {"task": "<b>", "formulation": "letter (chat)", "metric": "acc"}}
+    assert "<b>" not in published_panel(models)
+    models.published, models.unpublished = None, "demo/x@main: <none>"
+    assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(models)

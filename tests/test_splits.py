@@ -1,0 +1,28 @@
+"""The split by document: near its fractions, the same each time, no document on two sides."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from jobs.splits import assign_splits
+
+FRACTIONS = (0.8, 0.1, 0.1)
+
+
+def test_eighty_documents_come_out_at_the_fractions() -> None:
+    sides = assign_splits((f"{number}.md" for number in range(80)), "footnote", FRACTIONS)
+    assert Counter(sides.values()) == {"train": 64, "validation": 8, "test": 8}
+
+
+def test_order_and_repeats_do_not_matter_but_the_salt_does() -> None:
+    names = [f"{number}.md" for number in range(40)]
+    sides = assign_splits(names, "footnote", FRACTIONS)
+    assert assign_splits(reversed(names + names), "footnote", FRACTIONS) == sides
+    assert assign_splits(names, "other", FRACTIONS) != sides
+
+
+def test_small_collections() -> None:
+    assert set(assign_splits(["a", "b"], "s", FRACTIONS).values()) == {"train"}
+    assert Counter(assign_splits("abc", "s", FRACTIONS).values()) == {"train": 1, "validation": 1, "test": 1}
+    assert set(assign_splits("abcdef", "s", (1.0, 0.0, 0.0)).values()) == {"train"}
+    assert assign_splits([], "s", FRACTIONS) == {}

@@ -1,0 +1,97 @@
+"""Statistics against statsmodels and against values worked out elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar as peer_mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from qa.statistics import (
+    PairedDifference,
+    clustered_bootstrap,
+    mcnemar,
+    paired_difference,
+    smallest_detectable,
+    verdict,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 5), (5, 5), (1, 3), (90, 112), (938, 1172), (2138, 2376)])
+def test_wilson_equals_statsmodels(correct: int, n: int) -> None:
+    assert wilson(correct, n) == pytest.approx(proportion_confint(correct, n, method="wilson"), abs=1e-12)
+
+
+def test_wilson_at_arc_challenge_is_plus_minus_2_29_points() -> None:
+    low, high = wilson(938, 1172)
+    assert (high - low) / 2 == pytest.approx(0.0229, abs=5e-5)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(1, 0), (3, 2), (-1, 2)])
+def test_wilson_refuses_what_is_no_share(correct: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no share"):
+        wilson(correct, n)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(1, 0), (10, 3), (3, 10), (7, 7), (0, 12), (130, 90)])
+def test_exact_mcnemar_equals_statsmodels(gained: int, lost: int) -> None:
+    peer = peer_mcnemar([[0, lost], [gained, 0]], exact=True).pvalue
+    assert mcnemar(gained, lost)[1] == pytest.approx(peer, abs=1e-12)
+
+
+def test_mid_p_is_exact_less_the_point_probability() -> None:
+    assert mcnemar(10, 3) == pytest.approx((2 * 378 / 2**13 - 286 / 2**13, 2 * 378 / 2**13))
+    assert mcnemar(0, 0) == (1.0, 1.0)
+    assert mcnemar(4, 4) == pytest.approx((1 - 70 / 2**9, 1.0))
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.04, 783), (0.06, 1175), (0.10, 1960), (0.20, 3922)])
+def test_two_points_are_detectable_in_the_known_numbers_of_questions(share: float, n: int) -> None:
+    assert smallest_detectable(n, round(share * n)) == pytest.approx(0.02, abs=2e-4)
+
+
+def test_more_questions_show_less_and_clusters_show_more() -> None:
+    assert smallest_detectable(400, 40) < smallest_detectable(100, 10)
+    assert smallest_detectable(400, 40, design_effect=2) > smallest_detectable(400, 40)
+    assert smallest_detectable(2, 1) == 1.0
+    assert 0 < smallest_detectable(1172, 0) < 0.01
+
+
+def test_bootstrap_by_document_is_wider_where_documents_agree() -> None:
+    differences = np.repeat(np.random.default_rng(0).choice([-1, 0, 1], size=60), 5)
+    whole = clustered_bootstrap(differences, np.repeat(np.arange(60), 5), seed=1)
+    single = clustered_bootstrap(differences, np.arange(300), seed=1)
+    assert whole.std() > 1.8 * single.std()  # the design effect of 5 equal answers is 5, its root 2.2
+    assert single.std() == pytest.approx(differences.std() / np.sqrt(300), rel=0.05)
+
+
+def test_paired_difference_counts_and_repeats() -> None:
+    ours, theirs = [True] * 70 + [False] * 30, [True] * 40 + [False] * 30 + [True] * 10 + [False] * 20
+    once = paired_difference(ours, theirs, range(100), seed=3)
+    assert (once.gained, once.lost, once.n) == (30, 10, 100)
+    assert once.value == pytest.approx(0.2)
+    assert once.low < 0.2 < once.high
+    assert once == paired_difference(ours, theirs, range(100), seed=3)
+    mirrored = paired_difference(theirs, ours, range(100), seed=3)
+    assert (mirrored.value, mirrored.low, mirrored.high) == pytest.approx((-once.value, -once.high, -once.low))
+
+
+def test_paired_difference_refuses_other_rows() -> None:
+    with pytest.raises(ValueError, match="same rows"):
+        paired_difference([True], [True, False], [1], seed=0)
+
+
+def test_verdict_says_better_worse_or_what_could_have_been_shown() -> None:
+    better = PairedDifference(0.031, 0.009, 0.052, 0.006, 0.007, 50, 20, 1000, 0.02)
+    assert verdict(better) == "better by 3.1 points (95 % 0.9 to 5.2, p = 0.006)"
+    worse = PairedDifference(-0.031, -0.052, -0.009, 0.0002, 0.0003, 20, 50, 1000, 0.02)
+    assert verdict(worse) == "worse by 3.1 points (95 % -5.2 to -0.9, p < 0.001)"
+    unclear = PairedDifference(0.01, -0.012, 0.03, 0.2, 0.3, 20, 15, 1000, 0.032)
+    assert verdict(unclear).startswith("no difference shown (1.0 points")
+    assert verdict(unclear).endswith("this set can only show 3.2 points or more")
+
+
+def test_verdict_needs_interval_and_test_to_agree() -> None:
+    by_documents_alone_unclear = PairedDifference(0.03, -0.001, 0.06, 0.01, 0.02, 50, 20, 1000, 0.05)
+    assert verdict(by_documents_alone_unclear).startswith("no difference shown")
