@@ -112,9 +112,10 @@ class GgufBackend:
 def _load(name: str, location: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # it would break the evaluation's own
+    from jobs.quiet import quieten
+
+    quieten()
     place, _, revision = (location, "", "") if Path(location).exists() else location.partition("@")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

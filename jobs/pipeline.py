@@ -121,7 +121,8 @@ def _evaluate(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
 
     quantised = [kind for kind in config.export.types if kind.startswith(("q", "iq"))]
     served = quantised[0] if quantised else config.export.types[0]
-    models = {
+    base = base if config.base.pretrain else f"{base}@{config.base.revision}"
+    models: dict[str, Path | str] = {
         "base": base,
         "adapter": run / "adapter",
         "merged": run / "merged",

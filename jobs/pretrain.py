@@ -44,6 +44,9 @@ def _work(passages: Path, folder: Path, shape: Pretrain, seed: int) -> dict[str,
     import torch
     from transformers import Qwen2ForCausalLM
 
+    from jobs.quiet import quieten
+
+    quieten()
     texts = list(read_records(passages / "passages.jsonl", Passage))
     if not texts:
         raise UserError(f"{passages}: no passages to read; run collect on more documents")

@@ -18,12 +18,13 @@ ARTEFACTS = {
     "merged": "fine-tuned (merged)",
     "gguf": "fine-tuned (Q4)",
 }
+COLUMNS = {"base": "base", "adapter": "adapter", "merged": "merged", "gguf": "Q4"}
 
 
 def announce(name: str, folder: Path, record: StepRecord, new: bool) -> None:
     """One line a step: what it made and how long it took, or that it was done already."""
     how = f"{record.seconds:.0f} s" if new else "done already"
-    Console().print(f"[bold]{name}[/bold] → {folder} ({how}): {describe(record)}", highlight=False)
+    Console(soft_wrap=True).print(f"[bold]{name}[/bold] → {folder} ({how}): {describe(record)}", highlight=False)
 
 
 def describe(record: StepRecord) -> str:
@@ -38,7 +39,7 @@ def describe(record: StepRecord) -> str:
         "merge": lambda: f"{known['merged_tensors']} of {known['tensors']} tensors merged",
         "export": lambda: ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in known["bytes"].items()),
         "evaluate": lambda: _evaluated(known),
-        "publish": lambda: f"{len(known['repositories'])} repositories",
+        "publish": lambda: f"{len(known['published'])} repositories",
     }
     return words[record.step]()
 
@@ -55,7 +56,7 @@ def _rows(figures: dict[str, Any]) -> dict[str, int]:
     for splits in figures["rows"].values():
         for split, count in splits.items():
             totals[split] = totals.get(split, 0) + count
-    return totals
+    return {split: totals[split] for split in ("train", "validation", "test")}
 
 
 def print_summary(steps: Sequence[tuple[str, StepRecord, bool]], run: Path) -> None:
@@ -71,23 +72,39 @@ def print_summary(steps: Sequence[tuple[str, StepRecord, bool]], run: Path) -> N
     console.print(table)
     metrics = run / "evaluation" / "metrics.json"
     if metrics.is_file():
-        console.print(accuracy_table(json.loads(metrics.read_text(encoding="utf-8"))))
+        measured = json.loads(metrics.read_text(encoding="utf-8"))
+        console.print()
+        console.print(accuracy_table(measured))
+        console.print()
+        for line in verdicts(measured):
+            console.print(line, highlight=False)
+
+
+def verdicts(metrics: dict[str, Any]) -> list[str]:
+    """The sentence of each artefact against the base on the headline questions."""
+    headline = metrics["headline"]
+    return [
+        f"{ARTEFACTS.get(entry['model'], entry['model'])} against base, {entry['task']}, {entry['formulation']}: "
+        f"{entry['verdict']}"
+        for entry in metrics["comparisons"]
+        if all(entry[key] == headline[key] for key in headline)
+    ]
 
 
 def accuracy_table(metrics: dict[str, Any]) -> Table:
-    """Accuracy with its 95 % interval (percent), one row a task and formulation, one column an artefact."""
-    table = Table(title="accuracy, 95 % interval", title_justify="left", box=None, pad_edge=False)
-    for column in ("questions", "prompt", "n"):
-        table.add_column(column, justify="right" if column == "n" else "left")
+    """Accuracy with its 95 % interval in percent, one row a task and formulation, one column an artefact."""
+    table = Table(title="accuracy in percent (95 % interval)", title_justify="left", box=None, pad_edge=False)
+    table.add_column("questions, prompt, metric")
+    table.add_column("n", justify="right")
     models = [model for model in ARTEFACTS if model in metrics["models"]]
     for model in models:
-        table.add_column(ARTEFACTS[model])
+        table.add_column(COLUMNS[model], justify="right", no_wrap=True)
     rows: dict[tuple[str, str, str, int], dict[str, str]] = {}
     for model in models:
         for entry in metrics["models"][model]["results"]:
             key = (entry["task"], entry["formulation"], entry["metric"], entry["n"])
-            shown = f"{entry['value']:.1%} ({entry['low']:.1%}–{entry['high']:.1%})"
+            shown = f"{100 * entry['value']:.1f} ({100 * entry['low']:.0f}–{100 * entry['high']:.0f})"
             rows.setdefault(key, {})[model] = shown
     for (task, formulation, metric, n), cells in rows.items():
-        table.add_row(task, f"{formulation}, {metric}", str(n), *(cells.get(model, "–") for model in models))
+        table.add_row(f"{task}, {formulation}, {metric}", str(n), *(cells.get(model, "–") for model in models))
     return table

@@ -7,6 +7,7 @@ its newest whole checkpoint; the epoch with the lowest validation loss is kept.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -50,7 +51,9 @@ def _work(
     from transformers import set_seed
 
     from jobs.checkpoints import BEST, newest_checkpoint, plot_curves
+    from jobs.quiet import quieten
 
+    quieten()
     set_seed(seed)
     os.environ["TRACKIO_DIR"] = str((folder / "trackio").resolve())  # read when trackio is first imported
     tokenizer, model = load_base(base, revision, settings)
@@ -60,7 +63,8 @@ def _work(
     checkpoints = folder / CHECKPOINTS
     resume = newest_checkpoint(checkpoints) if checkpoints.is_dir() else None
     trainer = _trainer(model, tokenizer, rows, validation, settings, checkpoints, max_length, seed, resume)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    with (folder / "trackio.log").open("a") as said, contextlib.redirect_stdout(said):  # trackio greets at length
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     best = json.loads((checkpoints / "best.json").read_text())
     _keep(checkpoints / BEST, folder, tokenizer)
     history = trainer.state.log_history

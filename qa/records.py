@@ -166,9 +166,10 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write records as JSON Lines, whole or not at all (temporary file, then rename). Returns how many."""
-    partial, count = path.with_name(path.name + ".partial"), 0
+    partial, written = path.with_name(path.name + ".partial"), 0
     with partial.open("w", encoding="utf-8") as file:
-        for count, record in enumerate(records, start=1):
+        for record in records:
             file.write(json.dumps(record.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            written += 1
     partial.replace(path)
-    return count
+    return written

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,24 +60,33 @@ def running_hub(port: int, seeds: list[Path]) -> Iterator[tuple[str, str]]:
             hub.terminate()
 
 
+def run(command: list[str], env: dict[str, str]) -> int:
+    """Run a command to its end; whatever ends this process ends it too."""
+    with subprocess.Popen(command, env=env) as child:
+        try:
+            return child.wait()
+        except BaseException:
+            child.terminate()
+            raise
+
+
 def run_loop(words: list[str], env: dict[str, str]) -> None:
     """Run the pipeline; what it does not find done already it does."""
     command = [sys.executable, "-m", "jobs.pipeline", *words]
-    code = subprocess.run(command, env=env, check=False).returncode
-    if code:
+    if code := run(command, env):
         raise SystemExit(code)
 
 
-def run_page(run: Path, port: int, env: dict[str, str]) -> int:
+def run_page(folder: Path, port: int, env: dict[str, str]) -> int:
     """Open the Space on the repositories that the run was published to, at those revisions."""
-    published = json.loads((run / "cards" / "published.json").read_text(encoding="utf-8"))
+    published = json.loads((folder / "cards" / "published.json").read_text(encoding="utf-8"))
     for variable, kind in (("MODEL", "gguf"), ("BASE", "base_gguf"), ("DATA", "dataset")):
         if kind in published:
             env[f"FOOTNOTE_{variable}"] = published[kind]["repository"]
             env[f"FOOTNOTE_{variable}_REVISION"] = published[kind]["revision"]
     env["FOOTNOTE_PORT"] = str(port)
     print(f"\nthe page: http://127.0.0.1:{port}\nthe Hub:  {env['HF_ENDPOINT']}\nCtrl-C stops both.\n", flush=True)
-    return subprocess.run([sys.executable, "app.py"], env=env, check=False).returncode
+    return run([sys.executable, "app.py"], env)
 
 
 def main() -> None:
@@ -99,6 +109,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except KeyboardInterrupt:

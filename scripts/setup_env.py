@@ -38,7 +38,7 @@ def pinned(package: str) -> str:
 
 
 def pip(python: Path, what: str, *words: str, wheels: str, environment: dict[str, str] | None = None) -> None:
-    """Run pip install with the constraints, saying what goes on and for how long; its own words are shown if it fails."""
+    """Run pip install with the constraints, saying what goes on and for how long; show its words if it fails."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
     command += ["--constraint", str(ROOT / "constraints.txt")]
     if wheels:

@@ -36,8 +36,8 @@ def headline(metrics: dict[str, Any]) -> Published:
         first = metrics["headline"]
         lines = tuple(
             PublishedLine(TITLES.get(model, model), line["value"], line["low"], line["high"], line["n"])
-            for model, figures in metrics["models"].items()
-            for line in _matching(figures["results"], first)
+            for model in metrics["order"]
+            for line in _matching(metrics["models"][model]["results"], first)
         )
         verdicts = {line["model"]: line["verdict"] for line in _matching(metrics["comparisons"], first)}
         served = next((verdicts[model] for model in ("gguf", "merged", "adapter") if model in verdicts), "")

@@ -178,6 +178,7 @@ def _write_evaluation(folder: Path) -> None:
         folder / "metrics.json",
         {
             "schema": 1,
+            "order": ["base", "adapter", "merged", "gguf"],
             "headline": {"task": "research", "formulation": "letter (chat)", "metric": "acc"},
             "models": models,
             "comparisons": comparisons,

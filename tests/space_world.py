@@ -44,6 +44,7 @@ def metrics() -> dict[str, Any]:
     return {
         "schema": 1,
         "headline": first,
+        "order": ["base", "gguf"],
         "models": {"base": {"results": [base]}, "gguf": {"results": [{**first, "metric": "acc_norm"}, gguf]}},
         "comparisons": [{**first, "model": "gguf", "against": "base", "verdict": verdict}],
     }
