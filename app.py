@@ -10,7 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 from space.headers import MIDDLEWARE
 from space.models import Models
 from space.page import AppState, build
-from space.settings import Settings, SettingsError
+from space.settings import Settings, SettingsError, check_address
 from space.theme import CSS, ICON, theme
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     """Serve the page at once; the models come behind it."""
     try:
         settings = Settings.read(os.environ)
+        check_address(settings.host, settings.port)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.documents import Rejection
-from jobs.errors import UserError
-from qa.records import Question, RecordError, Split
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+from jobs.errors import UserError, first_line
+from qa.records import SPLITS, Question, RecordError, Split
 
 
 def task_name(config: str) -> str:
@@ -32,19 +32,30 @@ def load_arc(
     origin = _origin(repository)
     questions: dict[Split, list[Question]] = {split: [] for split in SPLITS}
     damaged: list[Rejection] = []
-    for config in configs:
-        loaded = _load(repository, config, origin["revision"])
-        for split in SPLITS:
-            if split not in loaded:
-                raise UserError(
-                    f"{repository}: configuration {config} has no {split} split; ARC has {', '.join(SPLITS)}"
-                )
-            for row in loaded[split]:
-                try:
-                    questions[split].append(read_row(row, config, repository, origin["licence"]))
-                except RecordError as error:
-                    damaged.append(Rejection(name=f"{config}/{split}/{row.get('id', '?')}", reason=str(error)))
+    with _cache(repository) as cache:
+        for config in configs:
+            loaded = _load(repository, config, origin["revision"], cache)
+            for split in SPLITS:
+                for row in _rows(loaded, repository, config, split):
+                    try:
+                        questions[split].append(read_row(row, config, repository, origin["licence"]))
+                    except RecordError as error:
+                        damaged.append(Rejection(name=f"{config}/{split}/{row.get('id', '?')}", reason=str(error)))
     return questions, damaged, origin
+
+
+def _cache(repository: str) -> AbstractContextManager[str | None]:
+    """Where `datasets` prepares its files: for a folder a place of its own, removed after reading.
+
+    Its common cache knows a folder by its last name and layout, not by what is in it, and would give an old one.
+    """
+    return TemporaryDirectory(prefix="footnote-arc-") if Path(repository).is_dir() else nullcontext()
+
+
+def _rows(loaded: Any, repository: str, config: str, split: Split) -> Any:
+    if split not in loaded:
+        raise UserError(f"{repository}: configuration {config} has no {split} split; ARC has {', '.join(SPLITS)}")
+    return loaded[split]
 
 
 def read_row(row: dict[str, Any], config: str, source: str, licence: str) -> Question:
@@ -62,15 +73,11 @@ def read_row(row: dict[str, Any], config: str, source: str, licence: str) -> Que
 
 def _origin(repository: str) -> dict[str, str]:
     """The repository's commit and licence, as its own card states it; a folder has no commit."""
-    from huggingface_hub import DatasetCard, HfApi
+    from huggingface_hub import HfApi
 
     revision = ""
-
     if Path(repository).is_dir():
-        card = Path(repository) / "README.md"
-        if not card.is_file():
-            raise UserError(f"{repository}: no README.md that names its configurations and licence; add one")
-        licence = DatasetCard.load(card).data.license
+        licence = _card_licence(Path(repository) / "README.md")
     else:
         info = _from_hub(repository, lambda: HfApi().dataset_info(repository))
         revision, licence = info.sha or "main", (info.card_data or {}).get("license")
@@ -78,32 +85,61 @@ def _origin(repository: str) -> dict[str, str]:
     return {"repository": repository, "revision": revision, "licence": stated}
 
 
-def _load(repository: str, config: str, revision: str) -> Any:
+def _card_licence(card: Path) -> Any:
+    from huggingface_hub import DatasetCard
+    from yaml import YAMLError
+
+    if not card.is_file():
+        raise UserError(f"{card.parent}: no README.md that names its configurations and licence; add one")
+    try:
+        return DatasetCard.load(card).data.license
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a block that is no mapping
+        raise UserError(f"{card}: its metadata block is not valid YAML ({first_line(error)}); mend it") from None
+
+
+def _load(repository: str, config: str, revision: str, cache: str | None) -> Any:
     from datasets import load_dataset
 
-    return _from_hub(repository, lambda: load_dataset(repository, config, revision=revision or None), config)
+    return _from_hub(
+        repository,
+        lambda: load_dataset(repository, config, revision=revision or None, cache_dir=cache),
+        config,
+    )
 
 
 def _from_hub(repository: str, call: Any, config: str = "") -> Any:
+    """What `call` returns. Whatever the Hub or the files of a configuration do wrong is a `UserError` that names it."""
     import httpx2
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import RepositoryNotFoundError as NotFound
+    from yaml import YAMLError
 
     try:
         return call()
     except (NotFound, DatasetNotFoundError, HFValidationError) as error:
-        reason = f"no such data set, or no right to it; check name and HF_TOKEN ({_line(error)})"
+        reason = f"no such data set, or no right to it; check name and HF_TOKEN ({first_line(error)})"
     except (httpx2.TransportError, ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        reason = f"the Hub does not answer; check network and HF_ENDPOINT ({_line(error)})"
+        reason = f"the Hub does not answer; check network and HF_ENDPOINT ({first_line(error)})"
     except HfHubHTTPError as error:
-        reason = f"the Hub refused; check HF_TOKEN ({_line(error)})"
-    except ValueError as error:
-        if not config or config not in str(error):
-            raise
-        reason = f"has no configuration {config!r} ({_line(error)})"
+        reason = f"the Hub refused; check HF_TOKEN ({first_line(error)})"
+    except DatasetsError as error:
+        reason = _damage(repository, config, error)
+    except (FileNotFoundError, YAMLError, ValueError) as error:
+        what = f"configuration {config!r}" if config else "its card"
+        reason = f"{what} cannot be had ({first_line(error)}); check the card and the files that it names"
     raise UserError(f"{repository}: {reason}")
 
 
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _damage(repository: str, config: str, error: Exception) -> str:
+    """Which files of a configuration are damaged: by name in a folder; what the Hub sent bears no names any more."""
+    from pyarrow import ArrowException, parquet
+
+    broken = []
+    for path in sorted(Path(repository).glob("**/*.parquet")):
+        try:
+            parquet.read_metadata(path)
+        except (ArrowException, OSError):
+            broken.append(path.relative_to(repository).as_posix())
+    where = f" in {', '.join(broken)}" if broken else ""
+    return f"configuration {config!r} holds damaged data{where} ({first_line(error.__cause__ or error)}); get it anew"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from jobs.errors import UserError
+from jobs.adapters import base_of, check_base_of
+from jobs.errors import UserError, first_line
 from jobs.likelihood import Item, Tick, TransformersBackend
 from qa.prompts import Message, PromptEncoder
 
@@ -116,14 +116,15 @@ def _load(name: str, location: str) -> tuple[Any, Any]:
     from jobs.quiet import quieten
 
     quieten()
-    place, _, revision = (location, "", "") if Path(location).exists() else location.partition("@")
+    place, revision = split_revision(location)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or "main")
-        model = AutoModelForCausalLM.from_pretrained(place, revision=revision or "main", dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"model {name}: {place}: neither a model's folder nor one on the Hub ({reason})") from None
+        raise UserError(
+            f"model {name}: {place}: neither a model's folder nor one on the Hub ({first_line(error)})"
+        ) from None
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise UserError(f"model {name}: {place}: {rows} rows of embedding for a tokenizer of {len(tokenizer)} entries")
@@ -142,14 +143,15 @@ def _with_adapter(name: str, model: Any, source: Source) -> Any:
 
 def _base_of(adapter: Path, base: Path | str | None) -> str:
     """The base to put an adapter on: the one given, if it is the one it was trained on, else that."""
-    path = adapter / "adapter_config.json"
-    try:
-        trained_on = str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise UserError(f"{path}: not the configuration of a peft adapter") from None
-    if base is None:
-        return trained_on
-    given = str(base)
-    if Path(given.partition("@")[0]).name != Path(trained_on).name:  # a run's folder may have moved since
-        raise UserError(f"{adapter}: was trained on {trained_on}, not on {given}; give its own base")
-    return given
+    trained_on, at = base_of(adapter)
+    place, revision = (trained_on, at) if base is None else split_revision(str(base))
+    check_base_of(adapter, place, revision)
+    return place if Path(place).exists() else f"{place}@{revision}"
+
+
+def split_revision(location: str) -> tuple[str, str]:
+    """A repository and its revision from `NAMESPACE/NAME@revision`; a folder is itself, whatever its name."""
+    if Path(location).exists():
+        return location, "main"
+    place, _, revision = location.partition("@")
+    return place, revision or "main"

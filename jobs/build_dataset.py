@@ -10,51 +10,56 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jobs.arc
+import jobs.rows
+import jobs.splits
+import qa.prompts
+import qa.records
 from jobs.arc import load_arc
 from jobs.config import Dataset
 from jobs.documents import Rejection
-from jobs.errors import UserError, run_main
+from jobs.errors import UserError, first_line, run_main
 from jobs.progress import progress
 from jobs.rows import token_length, write_parquet
-from jobs.splits import SPLITS, assign_splits
-from jobs.step import StepRecord, run_step
+from jobs.splits import assign_splits
+from jobs.step import StepRecord, run_step, source_sha256
 from qa.prompts import PromptEncoder
-from qa.records import Question, Split, read_records, write_records
+from qa.records import SPLITS, Question, Split, read_records, write_records
 
 Rows = dict[Split, list[Question]]
 PERCENTILES = (5, 50, 95, 100)
 
 
 def build_dataset(
-    questions: Path, out: Path, *, tokenizer: str, dataset: Dataset, seed: int
+    questions: Path, out: Path, *, tokenizer: str, revision: str = "main", dataset: Dataset
 ) -> tuple[StepRecord, bool]:
-    """Build the data set from a folder that `write_questions` made. `tokenizer` is a Hub id or a folder.
+    """Build the data set from a folder that `write_questions` made.
 
-    Raises `UserError` for a folder without questions, a tokenizer or ARC that cannot be had, or a side left empty.
+    `tokenizer` is a Hub id, at `revision`, or a folder. Raises `UserError` for a folder without questions, a tokenizer
+    or ARC that cannot be had, or a side left empty.
     """
     if not (questions / "questions.jsonl").is_file():
         raise UserError(f"{questions}: no questions.jsonl in it; make it with python -m jobs.write_questions")
     inputs = {"questions": questions}
     folders = {"tokenizer": tokenizer, "arc": dataset.arc}
     inputs |= {name: Path(place) for name, place in folders.items() if place and Path(place).is_dir()}
-    if dataset.arc and Path(dataset.arc).is_dir():
-        inputs["arc"] = Path(dataset.arc)
+    code = source_sha256(jobs.arc, jobs.rows, jobs.splits, qa.prompts, qa.records, sys.modules[__name__])
     return run_step(
         "build_dataset",
         out,
-        arguments={"tokenizer": tokenizer, "seed": seed, **dataset.model_dump(mode="json")},
+        arguments={"tokenizer": tokenizer, "revision": revision, **dataset.model_dump(mode="json"), "code": code},
         inputs=inputs,
-        work=lambda folder: _build(questions, folder, tokenizer, dataset),
+        work=lambda folder: _build(questions, folder, load_encoder(tokenizer, revision), dataset),
     )
 
 
-def _build(source: Path, folder: Path, tokenizer: str, dataset: Dataset) -> dict[str, Any]:
-    encoder = load_encoder(tokenizer)
+def _build(source: Path, folder: Path, encoder: PromptEncoder, dataset: Dataset) -> dict[str, Any]:
     configs: dict[str, Rows] = {"research_qa": _research(source, dataset)}
     documents = {split: len({row.document for row in rows}) for split, rows in configs["research_qa"].items()}
     dropped: list[Rejection] = []
@@ -81,15 +86,18 @@ def _refuse_empty(rows: Rows, source: str, dropped: list[Rejection]) -> None:
             raise UserError(f"{source}: no {split} row for the data set, give more documents{why}")
 
 
-def load_encoder(tokenizer: str) -> PromptEncoder:
-    """The encoder of a tokenizer by Hub id or folder. Raises `UserError` where it is missing or no ChatML tokenizer."""
+def load_encoder(tokenizer: str, revision: str = "main") -> PromptEncoder:
+    """The encoder of a tokenizer by Hub id and revision, or of a folder's.
+
+    Raises `UserError` where it is missing or no ChatML tokenizer.
+    """
     from transformers import AutoTokenizer
 
     try:
-        return PromptEncoder.from_transformers(AutoTokenizer.from_pretrained(tokenizer))
+        return PromptEncoder.from_transformers(AutoTokenizer.from_pretrained(tokenizer, revision=revision))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{tokenizer}: no usable tokenizer there ({reason}); give a Hub id or a folder") from None
+        reason = f"no usable tokenizer there ({first_line(error)}); give a Hub id or a folder"
+        raise UserError(f"{tokenizer}: {reason}") from None
 
 
 def _research(source: Path, dataset: Dataset) -> Rows:
@@ -191,6 +199,7 @@ def main() -> None:
     parser.add_argument("questions", type=Path, metavar="QUESTIONS_DIR", help="folder that jobs.write_questions made")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for research_qa/ and arc/")
     parser.add_argument("--tokenizer", required=True, metavar="ID_OR_FOLDER", help="whose tokens are counted")
+    parser.add_argument("--revision", default="main", help="of a tokenizer on the Hub (default: main)")
     parser.add_argument(
         "--arc", default="", metavar="REPOSITORY", help="ARC on the Hub, or a folder like it (default: none)"
     )
@@ -200,7 +209,9 @@ def main() -> None:
     if given.max_length < 32:
         raise UserError("--max-length: expected 32 or more")
     wanted = Dataset(arc=given.arc, max_length=given.max_length, salt=given.salt)
-    record, worked = build_dataset(given.questions, given.out, tokenizer=given.tokenizer, dataset=wanted, seed=17)
+    record, worked = build_dataset(
+        given.questions, given.out, tokenizer=given.tokenizer, revision=given.revision, dataset=wanted
+    )
     for name, counts in record.figures["rows"].items():
         print(f"{name}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
     print(f"{'built' if worked else 'already built'}: {record.figures['dropped']} rows dropped, see dropped.jsonl")

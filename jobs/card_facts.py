@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import UserError
-from jobs.licences import Licence, base_licence, documents_licence
+from jobs.gate import Verified, verify
+from jobs.licences import Licence, base_licence, count_licences, documents_licence
+from jobs.lineage import check_lineage
 from jobs.step import StepRecord, read_step
 from qa.artifacts import Repositories
 from qa.prompts import SYSTEM_PROMPT
-from qa.records import Passage, Question, read_records
+from qa.records import SPLITS, Passage, Question, read_records
 
 REQUIRED = ("passages", "questions", "dataset", "adapter", "merged", "gguf", "evaluation")
 OPTIONAL = ("base", "base_gguf")
 ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
 MODELS = ("base", "adapter", "merged", "gguf")  # names in the evaluation, in the order of a result table
-SPLITS = ("train", "validation", "test")
 OWN, ARC = "research_qa", "arc"  # the configurations of the data set
 PICTURE = "evaluation/accuracy.png"
 EXAMPLE_QUESTION = "What is the key idea of LoRA?"
@@ -41,9 +41,16 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path, names: Repositories) -> Run:
-        """Raises `UserError` naming the first step that has not finished."""
+        """Raises `UserError` naming the first step that has not finished, or was made from something else."""
         optional = [name for name in OPTIONAL if (folder / name).exists()]
-        return cls(folder, names, {name: read_step(folder / name) for name in (*REQUIRED, *optional)})
+        steps = {name: read_step(folder / name) for name in (*REQUIRED, *optional)}
+        check_lineage(folder, steps)
+        return cls(folder, names, steps)
+
+    @cached_property
+    def verified(self) -> Verified:
+        """What was verified of the GGUF file. Raises `UserError` where it does not answer as the merged weights."""
+        return verify(self.folder)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -71,12 +78,17 @@ class Run:
             )
         return base
 
+    @property
+    def base_revision(self) -> str:
+        """The revision of a base model on the Hub that the adapter was trained on; `main` where none was recorded."""
+        return str(self.steps["adapter"].arguments.get("revision") or "main")
+
     @cached_property
     def licence(self) -> Licence:
         """The base model's: its own card's, or the documents' where the run trained it."""
         if self.own_base:
             return documents_licence(row["licence"] for row in self.read_licences)
-        return base_licence(self.base)
+        return base_licence(self.base, self.base_revision)
 
     @property
     def arc_source(self) -> str:
@@ -155,8 +167,18 @@ class Run:
         return (self.folder / PICTURE).is_file()
 
     @property
+    def writing(self) -> list[tuple[str, str]]:
+        """What the questions were written with, but not where the writer's server stands: that is nobody's business."""
+        return [pair for pair in flatten(self.steps["questions"].arguments) if pair[0].rpartition(".")[2] != "endpoint"]
+
+    @property
+    def base_read_facts(self) -> bool:
+        """Whether the run's own base model was trained on a table of facts in many wordings, beside the documents."""
+        return self.own_base and bool(self.steps["base"].arguments.get("shape", {}).get("facts"))
+
+    @property
     def hyperparameters(self) -> list[tuple[str, str]]:
-        """What the adapter was trained with."""
+        """What the adapter was trained with; a folder that stood for the base model goes by its repository's name."""
         return list(flatten({**self.steps["adapter"].arguments, "base": self.base}))
 
     def until(self, last: str) -> dict[str, StepRecord]:
@@ -196,18 +218,6 @@ def result_rows(metrics: dict[str, Any]) -> list[ResultRow]:
             rows.setdefault((result["task"], result["formulation"], result["metric"]), {})[model] = result
     headline = tuple(metrics["headline"][key] for key in ("task", "formulation", "metric"))
     return [ResultRow(*key, rows[key]) for key in sorted(rows, key=lambda key: key != headline)]
-
-
-def count_licences(records: Iterable[Passage | Question]) -> list[dict[str, Any]]:
-    """Records and documents under each licence, most first; an empty licence is one that nobody named."""
-    counts, documents = Counter[str](), defaultdict[str, set[str]](set)
-    for record in records:
-        counts[record.licence] += 1
-        documents[record.licence].add(record.document)
-    return [
-        {"licence": licence, "records": count, "documents": len(documents[licence])}
-        for licence, count in counts.most_common()
-    ]
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

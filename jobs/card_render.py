@@ -1,12 +1,14 @@
 """From a template and figures to a card. What a document or a model wrote is escaped here: it shows as it was written.
 
-Folders of this machine do not go into a card: the working folder is cut off, of others the last name is left.
+Folders of this machine do not go into a card: the working folder is cut off, of others the last name is left. Nor do
+addresses in a command: a server of questions is nobody's business, and may carry a password.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from jobs.step import StepRecord
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "data_cards"
 _ABSOLUTE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)*([^\s/'\"]+)")
+_ABSOLUTE_WORD = re.compile(r"(?<![\w:/.~-])/(?:[^/'\",\[\]]+/)*([^/'\",\[\]]+)")  # a word of a command may hold spaces
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)  # a password may hold any sign
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 
 
@@ -44,7 +48,7 @@ def _environment() -> Environment:
         "literal": lambda text: json.dumps(text, ensure_ascii=False),
         "flatten": lambda figures: [(key, without_paths(value)) for key, value in flatten(figures)],
         "grouped": grouped,
-        "command": without_paths,
+        "command": command,
         "commands": commands,
         "hardware": hardware,
     }
@@ -76,10 +80,20 @@ def code(text: object) -> str:
 
 def commands(steps: Mapping[str, StepRecord]) -> str:
     """The commands that made the steps, each once, in a block of their own."""
-    lines = dict.fromkeys(without_paths(step.command) for step in steps.values() if step.command)
+    lines = dict.fromkeys(command(step.command) for step in steps.values() if step.command)
     text = "\n".join(lines)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
     return f"{fence}bash\n{text}\n{fence}"
+
+
+def command(text: str) -> str:
+    """A command as it can be typed again, without folders of this machine and without addresses of servers."""
+    shown = []
+    for given in shlex.split(text):
+        word = _ABSOLUTE_WORD.sub(r"…/\1", _ADDRESS.sub("…", given.replace(f"{Path.cwd()}/", "")))
+        plain = word.replace("…", "x")
+        shown.append(word if plain == shlex.quote(plain) else shlex.quote(word))
+    return " ".join(shown)
 
 
 def hardware(found: Mapping[str, Any]) -> str:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import random
-import re
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
+import yaml
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData, SpaceCardData
 
 from jobs.arc import task_name
-from jobs.card_facts import ARC, OWN, SPLITS, Run, count_licences, gguf_type
+from jobs.card_facts import ARC, OWN, Run, gguf_type
 from jobs.card_render import ROOT, render
-from jobs.licences import documents_licence
+from jobs.errors import UserError
+from jobs.licences import count_licences, documents_licence
 from jobs.step import StepRecord
-from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE, pick_gguf
-from qa.records import Question
+from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE, ArtifactError, pick_gguf
+from qa.records import SPLITS, Question
 
 EXAMPLES, SEED = 10, 17  # rows shown in the data set's card
+TAG = "footnote"  # in the front matter of every card: how a repository of ours is known
 RESEARCH = "research"  # the task of the questions made from documents
-SPACE_PYTHON = "3.12"
+SPACE_KEYS = ("emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license", "short_description")
 
 
 def render_cards(run: Run) -> dict[str, str]:
@@ -44,23 +45,22 @@ def render_space(run: Run, revisions: dict[str, str]) -> str:
     for variable, kind in repositories.items():
         if kind in revisions:
             variables |= {variable: getattr(run.names, kind), f"{variable}_REVISION": revisions[kind]}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     data = SpaceCardData(
         title="Footnote",
-        emoji="📑",
-        colorFrom="gray",
-        colorTo="indigo",
         sdk="gradio",
-        sdk_version=_pinned("gradio"),
-        python_version=SPACE_PYTHON,
         app_file="app.py",
-        license=project["license"].lower(),
-        short_description="A small model on AI research, beside its base",
+        **space_header(),
         models=[getattr(run.names, kind) for kind in ("gguf", "base_gguf") if kind in revisions],
         datasets=[run.names.dataset],
-        tags=["footnote", "ai-research"],
+        tags=[TAG, "ai-research"],
     )
     return render("space", run, data, title="Footnote", variables=variables)
+
+
+def space_header() -> dict[str, Any]:
+    """How the Space looks and what it runs on, as the header of this project's README, itself a Space, has it."""
+    header = yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    return {key: header[key] for key in SPACE_KEYS}
 
 
 def _adapter(run: Run) -> str:
@@ -82,7 +82,11 @@ def _gguf(run: Run, kind: str) -> str:
     parent = run.names.merged if kind == "gguf" else run.base
     repository = getattr(run.names, kind)
     files = gguf_files(run.steps[kind])
-    default = pick_gguf([file["name"] for file in files])
+    try:
+        default = pick_gguf([file["name"] for file in files])
+    except ArtifactError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{run.folder / kind}: {reason}; set export.types so that there is one, and export") from None
     data = _model_data(run, kind, base=parent, relation="quantized", library="gguf", tags=["llama.cpp", "ollama"])
     return render(
         "gguf",
@@ -118,7 +122,7 @@ def _dataset(run: Run) -> str:
         task_categories=["question-answering", "multiple-choice"],
         size_categories=_size_category(total),
         source_datasets=[run.arc] if run.arc else None,
-        tags=["footnote", "ai-research"],
+        tags=[TAG, "ai-research"],
         configs=[_config(config, parts) for config, parts in splits.items() if parts],
     )
     test = sorted(splits[OWN].get("test", []), key=lambda row: row.id)
@@ -176,7 +180,7 @@ def _model_data(
         license_name=run.licence.license_name,
         license_link=run.licence.license_link,
         pipeline_tag="text-generation",
-        tags=["footnote", "question-answering", "ai-research", *tags],
+        tags=[TAG, "question-answering", "ai-research", *tags],
         model_name=repository.split("/")[1],
         eval_results=_eval_results(run, kind) or None,
     )
@@ -213,9 +217,3 @@ def _asked_of(run: Run, task: str) -> dict[str, str]:
     else:
         name, config = (run.arc, configs[task]) if run.arc else (run.names.dataset, ARC)
     return {"dataset_type": name, "dataset_name": name, "dataset_config": config, "dataset_split": "test"}
-
-
-def _pinned(package: str) -> str:
-    """The version of a package that the Space installs."""
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    return re.search(rf"^{package}==(\S+)", text, re.MULTILINE)[1]

@@ -11,18 +11,24 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import jobs.documents
+import jobs.passages
+import jobs.readers
+import jobs.sentences
 from jobs.config import Documents
-from jobs.documents import DocumentText, Rejection, UnreadableError, pick_metadata
+from jobs.documents import DocumentText, Rejection, UnreadableError, pick_metadata, printable
 from jobs.errors import UserError, run_main
 from jobs.passages import cut_passages, lay_out
 from jobs.progress import progress
-from jobs.readers import FORMATS, read_document
-from jobs.step import StepRecord, run_step
+from jobs.readers import FORMATS, read_document, refuse_unfit, sidecar_of
+from jobs.step import StepRecord, file_sha256, run_step, source_sha256
 from qa.records import Passage, Record
 
 PASSAGES, DOCUMENTS, REJECTED = "passages.jsonl", "documents.jsonl", "rejected.jsonl"
@@ -35,20 +41,50 @@ def collect(paths: Sequence[Path], out: Path, *, documents: Documents) -> tuple[
     stands for documents that name none; `documents.paths` is not read.
     """
     for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder; check the path")
-    names = [str(path) for path in paths]
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file or folder; check the path") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+    files = list(_files(paths))
+    code = source_sha256(jobs.readers, jobs.documents, jobs.passages, jobs.sentences, sys.modules[__name__])
     return run_step(
         "collect",
         out,
-        arguments={"paths": names, **documents.model_dump(mode="json", exclude={"paths"})},
-        inputs=dict(zip(names, paths, strict=True)),
-        work=lambda folder: _collect(paths, folder, documents),
+        arguments={
+            "paths": [str(path) for path in paths],
+            **documents.model_dump(mode="json", exclude={"paths"}),
+            "files": _digest(files),
+            "code": code,
+        },
+        inputs={},
+        work=lambda folder: _collect(paths, files, folder, documents),
     )
 
 
-def _collect(paths: Sequence[Path], folder: Path, limits: Documents) -> dict[str, Any]:
-    files = list(_files(paths))
+def _digest(files: Sequence[tuple[str, Path]]) -> str:
+    """SHA-256 over ids, files and sidecars. Not `jobs.step.fingerprint`, which stops at a file that cannot be read."""
+    lines = (f"{name} {_state(path)} {_state(sidecar_of(path))}" for name, path in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _state(path: Path) -> str:
+    """A file's SHA-256, or why it has none, so that the step runs again once it can be read."""
+    try:
+        refuse_unfit(path)
+        return file_sha256(path)
+    except FileNotFoundError:
+        return "absent"
+    except OSError:
+        return "unreadable"
+    except UnreadableError as error:
+        return str(error)
+
+
+def _collect(
+    paths: Sequence[Path], files: Sequence[tuple[str, Path]], folder: Path, limits: Documents
+) -> dict[str, Any]:
     tally = _Tally(folder, limits)
     with tally:
         for name, path in progress(files, "reading documents", unit="file"):
@@ -83,7 +119,7 @@ class _Tally:
             self._refuse_twin(document)
         except UnreadableError as error:
             self._write(REJECTED, Rejection(name=name, reason=str(error)))
-            self.reasons[str(error).split(" (")[0].split(": no reader")[0]] += 1
+            self.reasons[_kind_of(str(error))] += 1
             return
         self._write(DOCUMENTS, document)
         for passage in passages:
@@ -116,6 +152,11 @@ class _Tally:
         }
 
 
+def _kind_of(reason: str) -> str:
+    """A reason without what is one file's own."""
+    return reason.split(" (")[0].split(": no reader")[0] if not reason.startswith("reader failed") else "reader failed"
+
+
 def _document(name: str, path: Path, limits: Documents) -> tuple[DocumentText, list[Passage]]:
     extract = read_document(path)
     text, sections = lay_out(extract.blocks)
@@ -138,25 +179,37 @@ def _document(name: str, path: Path, limits: Documents) -> tuple[DocumentText, l
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Every file with its document id, in order; hidden ones and sidecars of other files are passed over."""
+    """Every file with its document id, in order; hidden ones and sidecars of other files are passed over.
+
+    Ids are published: they hold no more of a place on this machine than the name of the folder given.
+    """
     taken: set[str] = set()
     for root in paths:
-        for path in [root] if root.is_file() else _walk(root):
-            name = path.name if root.is_file() else path.relative_to(root).as_posix()
-            for prefix in (root.resolve().name, root.resolve().as_posix()):
-                name = f"{prefix}/{name}" if name in taken else name
-            if name not in taken:
-                taken.add(name)
-                yield name, path
+        for path in _walk(root) if root.is_dir() else [root]:
+            name = next(name for name in _names(root, path) if name not in taken)
+            taken.add(name)
+            yield name, path
+
+
+def _names(root: Path, path: Path) -> Iterator[str]:
+    """Ids for a file, the next where the one before is another's: `a.md`, `docs/a.md`, `docs-2/a.md`, ..."""
+    inner = path.relative_to(root).as_posix() if path != root else path.name
+    folder = (root.resolve().name or "root") if path != root else "file"
+    yield printable(inner)
+    yield printable(f"{folder}/{inner}")
+    yield from (printable(f"{folder}-{number}/{inner}") for number in count(2))
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    """Files below a folder in order, and last the folders that cannot be listed."""
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=closed.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             sidecar = name.endswith(".yaml") and name.removesuffix(".yaml") in names
             if not name.startswith(".") and not sidecar:
                 yield Path(folder, name)
+    yield from (Path(error.filename) for error in closed)
 
 
 def main() -> None:

@@ -1,26 +1,33 @@
-"""The configuration of a run: one YAML file, read into a typed object; any value can be set on the command line.
-
-Unknown keys and wrong types are errors that name the file and the key, with the nearest known key as a hint.
-"""
+"""The configuration of a run as a typed, validated object: everything that decides its result."""
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core.core_schema import ValidationInfo
 
-from jobs.errors import UserError
-
-CONFIGS = Path(__file__).parent / "configs"
+Formulation = Literal["letter", "cloze"]
+GgufType = Literal["f16", "bf16", "f32", "q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
+Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 
 class Section(BaseModel):
     """Base of all sections: immutable, closed against unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_silent_conversion(cls, value: Any, info: ValidationInfo) -> Any:
+        """`epochs: true` is not 1, and `'4'` is no number; text such as 5e-5 is, because YAML 1.1 reads it as text."""
+        expected = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and expected is not bool:
+            raise ValueError("a value was expected, not yes or no")
+        if isinstance(value, str) and expected in (int, int | None):
+            raise ValueError("a whole number was expected, not text")
+        return value
 
 
 class Documents(Section):
@@ -30,6 +37,12 @@ class Documents(Section):
     licence: str = ""  # of documents that name none themselves
     passage_min_chars: int = Field(120, ge=1)
     passage_max_chars: int = Field(1200, ge=200)
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> Self:
+        if self.passage_min_chars > self.passage_max_chars:
+            raise ValueError(f"passage_min_chars {self.passage_min_chars} is over the maximum {self.passage_max_chars}")
+        return self
 
 
 class Writer(Section):
@@ -46,10 +59,20 @@ class Dataset(Section):
     """ARC with its official splits beside our own questions, split by document with a salted hash."""
 
     arc: str = ""  # repository of ARC's schema; empty: none
-    arc_configs: tuple[str, ...] = ("ARC-Challenge", "ARC-Easy")
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    arc_configs: tuple[str, ...] = Field(("ARC-Challenge", "ARC-Easy"), min_length=1)
+    fractions: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (
+        0.8,
+        0.1,
+        0.1,
+    )
     salt: str = "footnote"
     max_length: int = Field(512, ge=32)  # tokens of prompt and completion; longer rows are dropped and counted
+
+    @model_validator(mode="after")
+    def _fractions_are_all(self) -> Self:
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions {list(self.fractions)} add up to {sum(self.fractions):g}, not 1")
+        return self
 
 
 class Pretrain(Section):
@@ -68,6 +91,12 @@ class Pretrain(Section):
     adam_learning_rate: float = Field(3e-3, gt=0)
     facts: str = ""  # table of facts rendered in many wordings beside the documents
     wordings: str = ""
+
+    @model_validator(mode="after")
+    def _facts_have_wordings(self) -> Self:
+        if bool(self.facts) != bool(self.wordings):
+            raise ValueError("facts and wordings go together: give both files or none")
+        return self
 
 
 class Base(Section):
@@ -96,7 +125,7 @@ class Train(Section):
     epochs: float = Field(3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup_ratio: float = Field(0.0, ge=0, lt=1)
-    scheduler: str = "linear"
+    scheduler: Scheduler = "linear"
     max_steps: int = -1
     quantize: Literal["none", "4bit"] = "none"
     gradient_checkpointing: bool = True
@@ -107,16 +136,20 @@ class Train(Section):
 
 
 class Export(Section):
-    """Which GGUF files are made, in llama.cpp's names."""
+    """Which GGUF files are made, in llama.cpp's names. The first quantised one is evaluated and served."""
 
-    types: tuple[str, ...] = ("f16", "q4_k_m")
+    types: tuple[GgufType, ...] = Field(("f16", "q4_k_m"), min_length=1)
+
+    @property
+    def served(self) -> str:
+        return next((kind for kind in self.types if kind not in ("f16", "bf16", "f32")), self.types[0])
 
 
 class Evaluation(Section):
     """What is asked, and how. The first formulation is the headline."""
 
-    tasks: tuple[str, ...] = ("research", "arc_challenge", "arc_easy")
-    formulations: tuple[Literal["letter", "cloze"], ...] = ("letter", "cloze")
+    tasks: tuple[str, ...] = Field(("research", "arc_challenge", "arc_easy"), min_length=1)
+    formulations: tuple[Formulation, ...] = Field(("letter", "cloze"), min_length=1)
     template: Literal["chat", "plain"] = "chat"
     limit: int | None = Field(None, ge=1)  # rows of each task
     batch_tokens: int = Field(4096, ge=128)
@@ -125,15 +158,15 @@ class Evaluation(Section):
 class Publish(Section):
     """Names on the Hub: NAMESPACE/NAME-lora, -merged, -GGUF, -qa."""
 
-    namespace: str = ""
-    name: str = "footnote"
+    namespace: str = Field("", pattern=rf"^$|{NAME}")
+    name: str = Field("footnote", pattern=NAME)
     private: bool = False
 
 
 class RunConfig(Section):
     """One run: everything that decides its result."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     seed: int = 17
     documents: Documents = Documents()
     writer: Writer = Writer()
@@ -143,68 +176,3 @@ class RunConfig(Section):
     export: Export = Export()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()
-
-
-def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
-    """Read a YAML file and apply `section.key=value` overrides (values in YAML). Raises `UserError` naming the key."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(sorted(str(file.relative_to(CONFIGS.parent.parent)) for file in CONFIGS.glob("*.yaml")))
-        raise UserError(f"{path}: cannot be read ({error.strerror}); configurations here: {known}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping of sections such as `train:`, found {type(values).__name__}")
-    for override in overrides:
-        _apply(values, override)
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}") from None
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise UserError(f"--set {override}: expected section.key=value, for example train.learning_rate=1e-4")
-    *sections, last = key.strip().split(".")
-    target = values
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise UserError(f"--set {override}: {section!r} is not a section")
-    target[last] = _value(text, override)
-
-
-def _value(text: str, override: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: {text!r} is not valid YAML") from None
-    if isinstance(value, str):
-        try:
-            return float(value)  # YAML 1.1 reads 5e-5 as text
-        except ValueError:
-            return value
-    return value
-
-
-def _explain(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] != "extra_forbidden":
-        return f"key {key!r}: {fault['msg'].lower()}, got {fault['input']!r}"
-    near = difflib.get_close_matches(str(fault["loc"][-1]), _keys(fault["loc"][:-1]), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(_keys(fault['loc'][:-1]))}"
-    return f"unknown key {key!r}{hint}"
-
-
-def _keys(location: tuple[Any, ...]) -> list[str]:
-    """Names of the keys of the section at a location of the configuration."""
-    section: Any = RunConfig
-    for part in location:
-        annotation = section.model_fields[part].annotation
-        members = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(kind for kind in members if isinstance(kind, type) and issubclass(kind, Section))
-    return list(section.model_fields)

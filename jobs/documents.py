@@ -74,7 +74,14 @@ def pick_metadata(values: dict[str, Any]) -> dict[str, str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
-    return collapse(str(value)) if isinstance(value, str | int | float) else ""
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to write out very long numbers
+        return ""
+    return collapse(printable(str(value))) if isinstance(value, str | int | float) else ""
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold: YAML's `"\\ud83d\\ude00"` is one sign, half of a pair is none."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def collapse(text: str) -> str:

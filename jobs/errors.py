@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 
 
 class UserError(Exception):
     """One line that names the file, key or repository at fault and what to do about it."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its type's name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _not_the_codes_fault(error: Exception) -> str | None:
+    """What the machine refused, in one line: a full disk, also where a library hides it, or a missing right."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left" in str(error) or "os error 28" in str(error) or "disk is full" in str(error):
+        return f"{getattr(error, 'filename', None) or 'the disk'}: no space left; free some and run again"
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: no right to read or write it; check its owner, or use another folder"
+    return None
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -19,10 +35,10 @@ def run_main(main: Callable[[], None]) -> None:
     except (UserError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno != 28:  # ENOSPC
+    except Exception as error:
+        if (reason := _not_the_codes_fault(error)) is None:
             raise
-        print(f"error: {error.filename or 'the disk'}: no space left; free some and run again", file=sys.stderr)
+        print(f"error: {reason}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

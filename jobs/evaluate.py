@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
@@ -30,15 +32,17 @@ from jobs.evaluation_figures import (
     open_figures,
     prompts_differ,
 )
+from jobs.evaluation_report import plot, print_report, write_items
 from jobs.evaluation_rows import TestRows, read_rows
 from jobs.examiner import Examiner
 from jobs.progress import bar
-from jobs.step import CHECKPOINTS, StepRecord, run_step, write_json
+from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256, write_json
 from qa.choices import Formulation, Template, prompt_name
+from qa.headline import FIGURES, headline_lines
 from qa.records import Answer, read_records, write_records
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-RESERVED = ("metrics", "step", "claim")  # names of other files in the folder
+RESERVED = ("metrics", "step", "claim", "dataset")  # other files in the folder, and another input
 
 Answers = dict[str, list[Answer]]  # by model
 
@@ -61,16 +65,20 @@ def evaluate_models(
         if not _NAME.fullmatch(name) or name in RESERVED:
             raise UserError(f"--models {name}=…: a model's name is letters, digits, - and _, and not {RESERVED}")
     sources = {name: find_source(name, location, base) for name, location in models.items()}
+    bases = {name: source.base for name, source in sources.items() if source.base}
     arguments = {
+        "order": list(sources),  # the first is what the others are compared with
         "models": {name: source.kind if source.path else source.location for name, source in sources.items()},
-        "bases": {name: Path(source.base).name for name, source in sources.items() if source.base},
+        "bases": {name: "folder" if Path(base).exists() else base for name, base in bases.items()},
         "tasks": evaluation.tasks,
         "formulations": evaluation.formulations,
         "template": evaluation.template,
         "limit": evaluation.limit,
         "seed": seed,
+        "code": _code(),
     }
     inputs = {"dataset": dataset} | {name: source.path for name, source in sources.items() if source.path}
+    inputs |= {f"{name}.base": Path(base) for name, base in bases.items() if _is_another(base, inputs.values())}
     if not dataset.is_dir():
         raise UserError(f"{dataset}: no such folder; build the dataset first")
     rows = read_rows(dataset, evaluation, seed)
@@ -81,6 +89,34 @@ def evaluate_models(
         inputs=inputs,
         work=lambda folder: _work(folder, rows, sources, evaluation, seed),
     )
+
+
+def _code() -> str:
+    """Hash of what decides an answer or a figure."""
+    import jobs.backends
+    import jobs.evaluation_figures
+    import jobs.evaluation_report
+    import jobs.evaluation_rows
+    import jobs.examiner
+    import jobs.likelihood
+    import jobs.report_plots
+    import qa.choices
+    import qa.engine
+    import qa.headline
+    import qa.llama
+    import qa.prompts
+    import qa.scoring
+    import qa.statistics
+
+    here = sys.modules[__name__]
+    asked = (qa.prompts, qa.choices, jobs.backends, jobs.likelihood, jobs.examiner, qa.engine, qa.llama)
+    counted = (jobs.evaluation_rows, jobs.evaluation_figures, qa.scoring, qa.statistics, qa.headline)
+    return source_sha256(here, *asked, *counted, jobs.evaluation_report, jobs.report_plots)
+
+
+def _is_another(base: str, inputs: Iterable[Path]) -> bool:
+    """Whether an adapter's base is a folder that is not among the inputs already."""
+    return Path(base).exists() and Path(base).resolve() not in {path.resolve() for path in inputs}
 
 
 def _work(
@@ -96,8 +132,8 @@ def _work(
         record = {"schema": SCHEMA, "model": name, "kind": source.kind, "source": Path(source.location).name}
         write_json(folder / f"{name}.json", record | metrics["models"][name] | {"open": metrics["open"].get(name)})
     write_json(folder / "metrics.json", metrics)
-    _write_items(folder / "items.parquet", [row for model in answers.values() for row in model])
-    _plot(folder / "accuracy.png", metrics, rows)
+    write_items(folder / "items.parquet", [row for model in answers.values() for row in model])
+    plot(folder / "accuracy.png", metrics, rows)
     return _summary(metrics, rows, answers)
 
 
@@ -138,56 +174,20 @@ def _metrics(answers: Answers, rows: TestRows, evaluation: Evaluation, seed: int
     }
 
 
-def _write_items(path: Path, answers: list[Answer]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    text, number = pyarrow.string(), pyarrow.float64()
-    kinds = {"option_logprobs": pyarrow.list_(number), "correct": pyarrow.bool_(), "seconds": number}
-    schema = pyarrow.schema([(name, kinds.get(name, text)) for name in Answer.model_fields])
-    table = pyarrow.Table.from_pylist([answer.model_dump() for answer in answers], schema=schema)
-    pyarrow.parquet.write_table(table, path, compression="zstd")
-
-
-def _plot(path: Path, metrics: dict[str, Any], rows: TestRows) -> None:
-    from jobs.report_plots import plot_accuracy
-
-    shares: dict[str, list[float]] = {}
-    for question in rows.choice:
-        shares.setdefault(question.task, []).append(1 / len(question.choices))
-    plot_accuracy(metrics, {task: sum(parts) / len(parts) for task, parts in shares.items()}, path)
-
-
 def _summary(metrics: dict[str, Any], rows: TestRows, answers: Answers) -> dict[str, Any]:
     """The figures of `step.json`: the headline of every model, counts, seconds, warnings."""
-    first = metrics["headline"]
-
-    def headlines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [line for line in lines if all(line[key] == value for key, value in first.items())]
-
+    lines = headline_lines(metrics)
     return {
         "order": list(answers),
-        "headline": first,
-        "models": {name: headlines(figures["results"])[0] for name, figures in metrics["models"].items()},
-        "verdicts": {line["model"]: line["verdict"] for line in headlines(metrics["comparisons"])},
+        "headline": metrics["headline"],
+        "models": {line.model: {key: getattr(line, key) for key in FIGURES} for line in lines},
+        "verdicts": {line.model: line.verdict for line in lines if line.verdict},
         "choice_questions": len(rows.choice),
         "open_questions": len(rows.open),
         "absent_tasks": metrics["absent_tasks"],
         "answer_seconds": {name: round(sum(row.seconds for row in given), 3) for name, given in answers.items()},
         "warnings": metrics["warnings"],
     }
-
-
-def _print(record: StepRecord, out: Path, new: bool) -> None:
-    figures, first = record.figures, record.figures["headline"]
-    print(f"{out}: {first['task']}, {first['formulation']}, {first['metric']}", "" if new else "(was done)")
-    for name in figures["order"]:
-        line = figures["models"][name]
-        interval = f"{line['value']:6.1%}  (95 % {line['low']:.1%} to {line['high']:.1%}, n = {line['n']})"
-        print(f"  {name:<12} {interval}  {figures['verdicts'].get(name, '')}".rstrip())
-    if faults := figures["warnings"]:
-        more = f" (and {len(faults) - 1} more in {out / 'metrics.json'})" if faults[1:] else ""
-        print(f"this looks broken, not bad: {faults[0]}{more}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -232,7 +232,7 @@ def main() -> None:
         base=options.base,
         seed=options.seed,
     )
-    _print(record, options.out, new)
+    print_report(record, options.out, new)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def _add_general(writer: gguf.GGUFWriter, kind: str, provenance: Provenance) -> 
     if provenance.base_model:
         writer.add_base_model_count(1)
         writer.add_base_model_name(0, provenance.base_model.rpartition("/")[2])
-        writer.add_base_model_repo_url(0, provenance.base_model)
+        writer.add_base_model_repo_url(0, f"https://huggingface.co/{provenance.base_model}")
     if provenance.datasets:
         writer.add_dataset_count(len(provenance.datasets))
         for index, name in enumerate(provenance.datasets):

@@ -74,6 +74,22 @@ def commit_files(repository: str, kind: Kind, files: Mapping[str, Content], *, p
     return Published(repository, kind, head, address, len(files), size, bool(operations))
 
 
+def check_ours(repository: str, kind: Kind, tag: str) -> None:
+    """Raise `UserError` where a repository of that name holds something whose card lacks our tag: it would be lost."""
+    try:
+        info = HfApi().repo_info(repository, repo_type=kind)
+    except RepositoryNotFoundError:
+        return
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
+        raise explain(error, repository) from None
+    foreign = sorted({entry.rfilename for entry in info.siblings or []} - {KEPT, "README.md"})
+    if foreign and tag not in (info.tags or []):
+        raise UserError(
+            f"{repository}: holds {foreign[0]} and was not published from here; change --name, or pass --replace to "
+            "delete what is there"
+        )
+
+
 def head_of(repository: str, kind: Kind) -> str | None:
     """The newest commit of a repository; None where there is no such repository."""
     try:

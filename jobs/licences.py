@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from huggingface_hub import ModelCard, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+from yaml import YAMLError
 
-from jobs.errors import UserError
+from jobs.errors import UserError, first_line
 from jobs.hub import explain
+from qa.records import Passage, Question
 
 IMPROVED = {"qwen-research": "Improved using Qwen", "qwen": "Improved using Qwen"}  # clause 4b of both licences
 _NOTICE = re.compile(r"attribution notices.{0,200}?:\s*[\"“]([^\"”]+)[\"”]", re.DOTALL)
@@ -39,12 +43,15 @@ class Licence:
         return self.license_name or (self.license if isinstance(self.license, str) else ", ".join(self.license))
 
 
-def base_licence(repository: str) -> Licence:
-    """The licence in the base model's own card, with its LICENSE and the notice that it asks to be kept."""
-    card = _load_card(repository)
+def base_licence(repository: str, revision: str) -> Licence:
+    """The licence in the base model's own card at a revision, with its LICENSE and the notice that it asks to be kept.
+
+    A model can change its licence: what was made from it stands under the one that it had then.
+    """
+    card = _load_card(repository, revision)
     if not card.data.license:
         raise UserError(f"base model {repository}: its card names no licence, so nothing made from it can be published")
-    text = _licence_file(repository)
+    text = _read(repository, "LICENSE", revision)
     files = {} if text is None else {"LICENSE": text} | _notice(text, repository)
     return Licence(card.data.license, card.data.license_name, card.data.license_link, files)
 
@@ -60,15 +67,26 @@ def documents_licence(licences: Iterable[str]) -> Licence:
     return Licence(names[0] if len(names) == 1 else names)
 
 
-def _load_card(repository: str) -> ModelCard:
+def count_licences(records: Iterable[Passage | Question]) -> list[dict[str, Any]]:
+    """Records and documents under each licence, most first; an empty licence is one that nobody named."""
+    counts, documents = Counter[str](), defaultdict[str, set[str]](set)
+    for record in records:
+        counts[record.licence] += 1
+        documents[record.licence].add(record.document)
+    return [
+        {"licence": licence, "records": count, "documents": len(documents[licence])}
+        for licence, count in counts.most_common()
+    ]
+
+
+def _load_card(repository: str, revision: str) -> ModelCard:
+    text = _read(repository, "README.md", revision)
+    if text is None:
+        raise UserError(f"base model {repository}: no card there; its licence must be read first")
     try:
-        return ModelCard.load(repository)
-    except EntryNotFoundError:
-        raise UserError(f"base model {repository}: no card there, or no Hub; its licence must be read first") from None
-    except (HfHubHTTPError, httpx2.HTTPError) as error:
-        raise explain(error, f"base model {repository}") from None
-    except ValueError as error:
-        raise UserError(f"base model {repository}: its card cannot be read ({error})") from None
+        return ModelCard(text.decode("utf-8"))
+    except (ValueError, YAMLError) as error:
+        raise UserError(f"base model {repository}: its card cannot be read ({first_line(error)})") from None
 
 
 def _hub_knows(licences: list[str]) -> bool:
@@ -81,15 +99,17 @@ def _hub_knows(licences: list[str]) -> bool:
     return True
 
 
-def _licence_file(repository: str) -> bytes | None:
-    """The LICENSE file of a model; None where it has none (the card's link stands for it)."""
+def _read(repository: str, name: str, revision: str) -> bytes | None:
+    """A file of a model; None where it has none (of a LICENSE, the card's link stands for it)."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return Path(hf_hub_download(repository, "LICENSE", local_dir=folder)).read_bytes()
-        except EntryNotFoundError:
+            return Path(hf_hub_download(repository, name, revision=revision, local_dir=folder)).read_bytes()
+        except RemoteEntryNotFoundError:
             return None
+        except LocalEntryNotFoundError as error:
+            raise UserError(f"base model {repository}: the Hub cannot be reached ({first_line(error)})") from None
         except (HfHubHTTPError, httpx2.HTTPError) as error:
-            raise explain(error, repository) from None
+            raise explain(error, f"base model {repository} at {revision}") from None
 
 
 def _notice(licence: bytes, repository: str) -> dict[str, bytes]:

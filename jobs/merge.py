@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import UserError, run_main
+from jobs.errors import UserError, first_line, run_main
 from jobs.progress import bar
 from jobs.safetensors_stream import read_header, write_stream
 from jobs.step import StepRecord, run_step
@@ -53,7 +53,7 @@ def base_folder(base: str, revision: str) -> Path:
         wanted = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
         found = snapshot_download(base, revision=revision, allow_patterns=wanted)
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
-        raise UserError(f"base model {base!r} at {revision!r}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"base model {base!r} at {revision!r}: {first_line(error)}") from None
     return Path(found)
 
 
@@ -89,13 +89,13 @@ class Deltas:
     """The low-rank updates of an adapter, by the name of the base tensor each belongs to."""
 
     def __init__(self, adapter: Path) -> None:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         self.adapter = adapter
         self.config = _read_config(adapter)
         try:
             self.tensors = safe_open(adapter / "adapter_model.safetensors", framework="pt")
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise UserError(f"{adapter}/adapter_model.safetensors: cannot be read ({error}); run train again") from None
         names = set(self.tensors.keys())
         self.targets = {_target(name) for name in names if name.endswith(".lora_A.weight")}

@@ -1,7 +1,7 @@
 """The whole loop: `python -m jobs.pipeline --config FILE [--documents PATH…] [--arc REPOSITORY]`.
 
-documents → passages → questions → data set → adapter → merged → GGUF → evaluation → Hub. Each step is skipped where its
-folder is complete and its arguments and inputs are the same; a run that was killed goes on where it was.
+documents → passages → index, questions → data set → adapter → merged → GGUF → evaluation → Hub. Each step is skipped
+where its folder is complete and its arguments and inputs are the same; a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs.config import RunConfig, load_config
+from jobs.config import RunConfig
+from jobs.config_file import load_config
 from jobs.errors import UserError, run_main
-from jobs.step import StepRecord
+from jobs.step import STEP_FILE, StepRecord
+
+if TYPE_CHECKING:
+    from qa.artifacts import Repositories
 
 Outcome = tuple[StepRecord, bool]
 RUNS = Path("runs")
@@ -31,8 +35,15 @@ class Done:
 
 
 def run_pipeline(config: RunConfig, run: Path) -> Iterator[Done]:
-    """Do the steps in order, each yielded as it is complete. Raises `UserError` from the step that cannot go on."""
-    _check_publish(config)
+    """Do the steps in order, each yielded as it is complete. Raises `UserError` from the step that cannot go on.
+
+    What would end a run after hours is looked for before its first step.
+    """
+    config = _pinned(config)
+    if not (run / "adapter" / STEP_FILE).is_file():
+        from jobs.preflight import refuse_early
+
+        refuse_early(config, run)
     for name, folder, step in _steps(config, run):
         record, new = step(run / folder)
         yield Done(name, run / folder, record, new)
@@ -42,15 +53,15 @@ def _steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
     """(name, folder, function of the output folder) of every step of this configuration."""
     base = str(run / "base") if config.base.pretrain else config.base.model
     yield "collect", "passages", lambda out: _collect(config, out)
+    yield "build index", "index", lambda out: _build_index(run, out)
     yield "write questions", "questions", lambda out: _write_questions(config, run, out)
     if config.base.pretrain:
         yield "pretrain base", "base", lambda out: _pretrain(config, run, out)
     yield "build data set", "dataset", lambda out: _build_dataset(config, run, base, out)
     yield "train adapter", "adapter", lambda out: _train(config, run, base, out)
     yield "merge", "merged", lambda out: _merge(config, run, base, out)
-    yield "export", "gguf", lambda out: _export(config, run / "merged", config.publish.name, out)
-    if config.base.pretrain:
-        yield "export base", "base_gguf", lambda out: _export(config, run / "base", f"{config.publish.name}-base", out)
+    yield "export", "gguf", lambda out: _export(config, run, out)
+    yield "export base", "base_gguf", lambda out: _export_base(config, base, out)
     yield "evaluate", "evaluation", lambda out: _evaluate(config, run, base, out)
     if config.publish.namespace:
         yield "publish", "cards", lambda out: _publish(config, run)
@@ -62,6 +73,12 @@ def _collect(config: RunConfig, out: Path) -> Outcome:
     if not config.documents.paths:
         raise UserError("no documents: name files or folders with --documents, or under documents.paths")
     return collect([Path(path) for path in config.documents.paths], out, documents=config.documents)
+
+
+def _build_index(run: Path, out: Path) -> Outcome:
+    from jobs.build_index import build_index
+
+    return build_index(run / "passages", out)
 
 
 def _write_questions(config: RunConfig, run: Path, out: Path) -> Outcome:
@@ -79,7 +96,7 @@ def _pretrain(config: RunConfig, run: Path, out: Path) -> Outcome:
 def _build_dataset(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
     from jobs.build_dataset import build_dataset
 
-    return build_dataset(run / "questions", out, tokenizer=base, dataset=config.dataset, seed=config.seed)
+    return build_dataset(run / "questions", out, tokenizer=base, revision=config.base.revision, dataset=config.dataset)
 
 
 def _train(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
@@ -102,31 +119,56 @@ def _merge(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
     return merge(base, run / "adapter", out, revision=config.base.revision)
 
 
-def _export(config: RunConfig, model: Path, name: str, out: Path) -> Outcome:
+def _export(config: RunConfig, run: Path, out: Path) -> Outcome:
     from jobs.export import export
     from jobs.gguf_writer import Provenance
 
-    namespace, names = config.publish.namespace, config.publish.name
-    base = f"{namespace}/{names}-base" if config.base.pretrain else config.base.model
+    names = _repositories(config)
     provenance = Provenance(
-        name,
-        base_model=base if model.name == "merged" else "",
-        datasets=(f"{namespace}/{names}-qa",) if namespace else (),
+        config.publish.name,
+        licence=_licence(config),
+        base_model=(names.base if names else "") if config.base.pretrain else config.base.model,
+        datasets=(names.dataset,) if names else (),
     )
-    return export(model, out, types=config.export.types, provenance=provenance)
+    return export(run / "merged", out, types=config.export.types, provenance=provenance)
+
+
+def _export_base(config: RunConfig, base: str, out: Path) -> Outcome:
+    """The base by the same quantiser: what the page compares with, whatever others have published of it."""
+    from jobs.export import export
+    from jobs.gguf_writer import Provenance
+    from jobs.merge import base_folder
+
+    origin = "" if config.base.pretrain else config.base.model
+    provenance = Provenance(f"{config.publish.name}-base", licence=_licence(config), base_model=origin)
+    folder = base_folder(base, config.base.revision)
+    return export(folder, out, types=(config.export.served,), provenance=provenance)
+
+
+def _licence(config: RunConfig) -> str:
+    """The base's own licence; the documents' licences of a base that was made from them are in its card."""
+    if config.base.pretrain or Path(config.base.model).is_dir():
+        return ""
+    from jobs.licences import base_licence
+
+    return base_licence(config.base.model, config.base.revision).words
+
+
+def _repositories(config: RunConfig) -> Repositories | None:
+    from qa.artifacts import Repositories
+
+    return Repositories(config.publish.namespace, config.publish.name) if config.publish.namespace else None
 
 
 def _evaluate(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
     from jobs.evaluate import evaluate_models
 
-    quantised = [kind for kind in config.export.types if kind.startswith(("q", "iq"))]
-    served = quantised[0] if quantised else config.export.types[0]
     base = base if config.base.pretrain else f"{base}@{config.base.revision}"
     models: dict[str, Path | str] = {
         "base": base,
         "adapter": run / "adapter",
         "merged": run / "merged",
-        "gguf": run / "gguf" / f"{config.publish.name}-{served}.gguf",
+        "gguf": run / "gguf" / f"{config.publish.name}-{config.export.served}.gguf",
     }
     return evaluate_models(run / "dataset", models, out, evaluation=config.evaluation, base=base, seed=config.seed)
 
@@ -138,24 +180,31 @@ def _publish(config: RunConfig, run: Path) -> Outcome:
     return publish(run, namespace=names.namespace, name=names.name, private=names.private)
 
 
-def _check_publish(config: RunConfig) -> None:
-    """Fail before the first minute of work where its result could not be published."""
-    if config.publish.namespace:
-        from jobs.hub import check_rights
+def _pinned(config: RunConfig) -> RunConfig:
+    """The configuration with the base's branch or tag replaced by its commit, so that every step has the same base."""
+    if config.base.pretrain or Path(config.base.model).is_dir():
+        return config
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-        check_rights(config.publish.namespace)
+    from jobs.hub import explain
+
+    try:
+        commit = HfApi().model_info(config.base.model, revision=config.base.revision).sha
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
+        raise explain(error, f"base model {config.base.model}") from None
+    return config.model_copy(update={"base": config.base.model_copy(update={"revision": commit})})
 
 
 def configure(options: argparse.Namespace) -> RunConfig:
     """The configuration with what the command line says on top."""
-    overrides = list(options.set)
-    if options.documents:
-        overrides.append(f"documents.paths={[str(path) for path in options.documents]!r}")
-    if options.arc:
-        overrides.append(f"dataset.arc={options.arc}")
-    if options.namespace:
-        overrides.append(f"publish.namespace={options.namespace}")
-    return load_config(options.config, overrides)
+    given = {
+        "documents.paths": [str(path) for path in options.documents or ()],
+        "dataset.arc": options.arc,
+        "publish.namespace": options.namespace,
+    }
+    return load_config(options.config, options.set, {key: value for key, value in given.items() if value})
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,32 +1,28 @@
-"""What can be checked before the first paid minute, and what a run is likely to cost. Prints; changes nothing."""
+"""What can be checked before the first paid minute: documents, base, licence, ARC, rows that will not fit, disk, Hub."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.config import RunConfig
 from jobs.errors import UserError
+from jobs.estimate import cost_table, parameters, training_flops
+from qa.artifacts import Repositories
+from qa.records import Question, Split
 
-# Dense bf16 TFLOP/s from the makers' data sheets (T4: fp16) and hourly prices of Hugging Face Jobs, August 2026.
-GPUS = {
-    "t4-small (16 GB)": (65, 0.40),
-    "l4x1 (24 GB)": (121, 0.80),
-    "a10g-small (24 GB)": (125, 1.00),
-    "a100-large (80 GB)": (312, 2.50),
-    "h200 (141 GB)": (989, 5.00),
-}
-UTILISATION = 0.25  # of the sheet's rate, assumed: padded batches of 4 with recomputation keep a GPU far from busy
-BACKWARD = 2.0  # passes beside the forward one: through activations, and recomputation under checkpointing
-OTHER_TIME = 0.5  # evaluation, merge, export and upload as a share of training, assumed
-TOKENS_PER_ROW = 90  # where the rows cannot be counted before they are written: ARC's mean with its options
+BYTES_PER_WEIGHT = (4 * 2 + 2 * 5 / 8) * 1.1  # base, merged and two F16 files; two files of 5 bits; checkpoints
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,26 @@ class Check:
 
 def report(config: RunConfig, run: Path) -> int:
     """Print the effective configuration, every check and the estimate; returns the exit code (2: a check failed)."""
-    console = Console()
-    console.print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), highlight=False)
-    checks = [_guard(what, look) for what, look in _checks(config, run)]
+    console, preflight = Console(), Preflight(config, run)
+    console.print(escape(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)), highlight=False)
+    checks = [_guard(what, look) for what, look in preflight.checks()]
     table = Table(title="checks", title_justify="left", box=None, pad_edge=False)
     for column in ("", "what", "found"):
         table.add_column(column)
     for check in checks:
-        table.add_row("[red]✗[/red]" if check.problem else "[green]✓[/green]", check.what, check.problem or check.found)
+        mark = "[red]✗[/red]" if check.problem else "[green]✓[/green]"
+        table.add_row(mark, check.what, escape(check.problem or check.found))
     console.print(table)
-    rows = _rows_of(config)
-    console.print(_estimate(config, rows) if not config.base.pretrain else "a tiny run on the processor: no GPU needed")
+    console.print()
+    console.print(preflight.estimate())
     return 2 if any(check.problem for check in checks) else 0
+
+
+def refuse_early(config: RunConfig, run: Path) -> None:
+    """Raise the first problem that would end the run later, before any work is done."""
+    for what, look in Preflight(config, run).checks():
+        if what not in ("rows that fit",):  # told by the step that drops them
+            look()
 
 
 def _guard(what: str, look: Callable[[], str]) -> Check:
@@ -61,139 +65,135 @@ def _guard(what: str, look: Callable[[], str]) -> Check:
         return Check(what, "", str(error))
 
 
-def _checks(config: RunConfig, run: Path) -> Iterator[tuple[str, Callable[[], str]]]:
-    yield "documents", lambda: _documents(config)
-    yield "base model", lambda: _base(config)
-    if not config.base.pretrain:
-        yield "its licence", lambda: _licence(config)
-        yield "rows that fit", lambda: _fitting(config)
-    if config.dataset.arc:
-        yield "ARC", lambda: _arc(config)
-    yield "disk", lambda: _disk(config, run)
-    yield "Hub", lambda: _hub(config)
+class Preflight:
+    """Looks at a run with the steps' own eyes, each thing once."""
 
+    def __init__(self, config: RunConfig, run: Path) -> None:
+        self.config, self.run = config, run
 
-def _documents(config: RunConfig) -> str:
-    missing = [path for path in config.documents.paths if not Path(path).exists()]
-    if missing or not config.documents.paths:
-        what = missing[0] if missing else "documents.paths"
-        raise UserError(f"{what}: no documents there; name some with --documents")
-    paths = [Path(path) for path in config.documents.paths]
-    files = sum(sum(1 for file in path.rglob("*") if file.is_file()) if path.is_dir() else 1 for path in paths)
-    return f"{files:,} files in {', '.join(map(str, paths))}"
+    def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """(what, look) in the order of cost; a look returns what was found or raises `UserError`."""
+        yield "documents", self.documents
+        yield "Hub", self.hub
+        yield "disk", self.disk
+        yield "base model", self.base
+        if not self.config.base.pretrain:
+            yield "its licence", self.licence
+        if self.config.dataset.arc:
+            yield "ARC", self.arc
+        if not self.config.base.pretrain:
+            yield "rows that fit", self.rows_that_fit
 
+    def documents(self) -> str:
+        paths = [Path(path) for path in self.config.documents.paths]
+        missing = [str(path) for path in paths if not path.exists()]
+        if missing or not paths:
+            what = missing[0] if missing else "documents.paths"
+            raise UserError(f"{what}: no documents there; name some with --documents")
+        files = sum(sum(1 for file in path.rglob("*") if file.is_file()) if path.is_dir() else 1 for path in paths)
+        return f"{files:,} files in {', '.join(map(str, paths))}"
 
-def _base(config: RunConfig) -> str:
-    if config.base.pretrain:
-        return "trained by the run itself"
-    from jobs.train import check_base
+    def hub(self) -> str:
+        from huggingface_hub import constants, get_token
 
-    shape = check_base(config.base.model, config.base.revision)
-    return f"{config.base.model}: {shape.model_type}, {parameters(shape) / 1e9:.2f} billion parameters"
+        names = self.config.publish
+        if not names.namespace:
+            token = "a token is set" if get_token() else "no token is set"
+            return f"nothing will be published: publish.namespace is empty ({token})"
+        from jobs.hub import check_rights, head_of
 
+        check_rights(names.namespace)
+        mine = Repositories(names.namespace, names.name)
+        kinds = {mine.dataset: "dataset", mine.adapter: "model", mine.merged: "model", mine.gguf: "model"}
+        there = [name for name, kind in kinds.items() if head_of(name, kind)]
+        state = f"{', '.join(there)} will get a new commit" if there else "its repositories will be created"
+        return f"{constants.ENDPOINT}: the token may write to {names.namespace}; {state}"
 
-def _licence(config: RunConfig) -> str:
-    from jobs.licences import base_licence
-
-    licence = base_licence(config.base.model)
-    return f"{licence.words}: carried into every card made from it"
-
-
-def _arc(config: RunConfig) -> str:
-    from jobs.arc import load_arc
-
-    rows, dropped, _ = load_arc(config.dataset.arc, config.dataset.arc_configs)
-    counts = ", ".join(f"{split} {len(questions):,}" for split, questions in rows.items())
-    return f"{config.dataset.arc}: {counts}; {len(dropped)} damaged rows will be skipped"
-
-
-def _fitting(config: RunConfig) -> str:
-    if not config.dataset.arc:
-        return "counted when the questions are written"
-    lengths = _arc_lengths(config)
-    long = sum(length > config.dataset.max_length for length in lengths)
-    limit = config.dataset.max_length
-    return f"{long} of {len(lengths):,} training rows of ARC are over {limit} tokens and will be dropped"
-
-
-def _disk(config: RunConfig, run: Path) -> str:
-    folder = next(path for path in (run, *run.resolve().parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    needed = 100e6 if config.base.pretrain else _bytes_needed(config)
-    if free < needed:
+    def disk(self) -> str:
+        folder = next(path for path in (self.run.resolve(), *self.run.resolve().parents) if path.exists())
+        free = shutil.disk_usage(folder).free
+        needed = 100e6 if self.config.base.pretrain else parameters(self.shape) * BYTES_PER_WEIGHT
         sizes = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
-        raise UserError(f"{folder}: {sizes}; free some or name another folder with --run")
-    return f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
+        if free < needed:
+            raise UserError(f"{folder}: {sizes}; free some or name another folder with --run")
+        return sizes
 
+    def base(self) -> str:
+        if self.config.base.pretrain:
+            return "trained by the run itself"
+        return f"{self.config.base.model}: {self.shape.model_type}, {parameters(self.shape) / 1e9:.2f} billion weights"
 
-def _hub(config: RunConfig) -> str:
-    from huggingface_hub import constants
+    def licence(self) -> str:
+        from jobs.licences import base_licence
 
-    if not config.publish.namespace:
-        return "nothing will be published: no namespace is set"
-    from jobs.hub import check_rights
+        return f"{base_licence(self.config.base.model, self.config.base.revision).words}: carried into every card made from it"
 
-    check_rights(config.publish.namespace)
-    return f"{constants.ENDPOINT}: the token may write to {config.publish.namespace}"
+    def arc(self) -> str:
+        rows, damaged = self.arc_rows
+        counts = ", ".join(f"{split} {len(questions):,}" for split, questions in rows.items())
+        return f"{self.config.dataset.arc}: {counts}; damaged rows that will be skipped: {damaged}"
 
+    def rows_that_fit(self) -> str:
+        limit = self.config.dataset.max_length
+        lengths = [length for rows in self.lengths.values() for length in rows]
+        long = sum(length > limit for length in lengths)
+        return f"{long:,} of {len(lengths):,} rows are over {limit} tokens and will be dropped{self._unknown()}"
 
-def parameters(shape: Any) -> int:
-    """Number of weights of a Qwen2-like model, biases and norms left out (less than 0.1 %)."""
-    head = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    attention = 2 * shape.hidden_size * head * (shape.num_attention_heads + shape.num_key_value_heads)
-    block = attention + 3 * shape.hidden_size * shape.intermediate_size
-    embeddings = shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
-    return shape.num_hidden_layers * block + embeddings
+    def estimate(self) -> Table | str:
+        """Hours and cost by GPU type of the training rows that are known."""
+        if self.config.base.pretrain:
+            return "a tiny run on the processor: no GPU needed"
+        try:
+            lengths = [n for n in self.lengths["train"] if n <= self.config.dataset.max_length]
+            flops = training_flops(parameters(self.shape), lengths, self.config.train.epochs)
+        except UserError as error:
+            return f"no estimate: {escape(str(error))}"
+        mean = sum(lengths) / max(1, len(lengths))
+        what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
+        return cost_table(flops, what + self._unknown())
 
+    def _unknown(self) -> str:
+        return "" if self.config.writer.kind == "offline" else " (a teacher's questions come on top)"
 
-def _bytes_needed(config: RunConfig) -> float:
-    """Base, merged and F16 in 2 bytes a weight, Q4_K_M in 5 bits, and checkpoints."""
-    from jobs.train import check_base
+    @cached_property
+    def shape(self) -> Any:
+        from jobs.train import check_base
 
-    return parameters(check_base(config.base.model, config.base.revision)) * (3 * 2 + 5 / 8) * 1.1
+        return check_base(self.config.base.model, self.config.base.revision)
 
+    @cached_property
+    def arc_rows(self) -> tuple[dict[Split, list[Question]], int]:
+        from jobs.arc import load_arc
 
-def _arc_lengths(config: RunConfig) -> list[int]:
-    from jobs.arc import load_arc
-    from jobs.build_dataset import load_encoder
-    from jobs.rows import token_length
+        rows, damaged, _ = load_arc(self.config.dataset.arc, self.config.dataset.arc_configs)
+        return rows, len(damaged)
 
-    rows, _, _ = load_arc(config.dataset.arc, config.dataset.arc_configs)
-    encoder = load_encoder(config.base.model)
-    return [token_length(question, encoder) for question in rows["train"]]
+    @cached_property
+    def lengths(self) -> dict[str, list[int]]:
+        """Tokens of every row by split: ARC's, and what the offline writer makes of the documents."""
+        from jobs.build_dataset import load_encoder
+        from jobs.rows import token_length
 
+        encoder = load_encoder(self.config.base.model, self.config.base.revision)
+        rows: dict[str, list[Question]] = {"train": [], "held out": []}
+        for split, questions in (self.arc_rows[0] if self.config.dataset.arc else {}).items():
+            rows["train" if split == "train" else "held out"] += questions
+        if self.config.writer.kind == "offline":
+            for split, question in self._own_questions():
+                rows["train" if split == "train" else "held out"].append(question)
+        return {side: [token_length(row, encoder) for row in found] for side, found in rows.items()}
 
-def _rows_of(config: RunConfig) -> tuple[int, float]:
-    """Training rows that are known beforehand (ARC's), and their mean length in tokens."""
-    try:
-        lengths = _arc_lengths(config) if config.dataset.arc and not config.base.pretrain else []
-    except UserError:
-        lengths = []
-    return len(lengths), sum(lengths) / len(lengths) if lengths else TOKENS_PER_ROW
+    def _own_questions(self) -> list[tuple[Split, Question]]:
+        """What collect and the offline writer make, in a folder that is thrown away; seconds, not minutes."""
+        from jobs.collect import collect
+        from jobs.write_questions import write_questions
+        from qa.records import read_records
 
-
-def _estimate(config: RunConfig, rows: tuple[int, float]) -> Table | str:
-    """Hours and cost per GPU: FLOPs of the known rows over the sheet's rate times the assumed utilisation."""
-    from jobs.train import check_base
-
-    count, length = rows
-    if not count:
-        return "no estimate: the training rows are not known before the questions are written"
-    try:
-        weights = parameters(check_base(config.base.model, config.base.revision))
-    except UserError:
-        return "no estimate: the base model could not be read"
-    flops = 2 * weights * (1 + BACKWARD) * count * length * config.train.epochs
-    table = Table(
-        title=f"estimate for {count:,} rows of ARC, {length:.0f} tokens each, {config.train.epochs:g} epochs "
-        f"(own questions come on top; {UTILISATION:.0%} of the sheet's rate assumed, not measured)",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    for column in ("GPU", "hours", "US dollars"):
-        table.add_column(column, justify="left" if column == "GPU" else "right")
-    for name, (rate, price) in GPUS.items():
-        hours = flops / (rate * 1e12 * UTILISATION) / 3600 * (1 + OTHER_TIME)
-        table.add_row(name, f"{hours:.2f}", f"{hours * price:.2f}")
-    return table
+        config = self.config
+        with tempfile.TemporaryDirectory() as folder:
+            passages, questions = Path(folder) / "passages", Path(folder) / "questions"
+            collect([Path(path) for path in config.documents.paths], passages, documents=config.documents)
+            write_questions(passages, questions, writer=config.writer, dataset=config.dataset, seed=config.seed)
+            rows = list(read_records(questions / "questions.jsonl", Question))
+            sides = json.loads((questions / "splits.json").read_text(encoding="utf-8"))["documents"]
+        return [(sides[row.document], row) for row in rows]

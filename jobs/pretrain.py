@@ -12,10 +12,14 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from jobs.config import Pretrain, load_config
+import jobs.tiny_base
+import jobs.wordings
+import qa.prompts
+from jobs.config import Pretrain
+from jobs.config_file import load_config
 from jobs.errors import UserError, run_main
 from jobs.progress import bar
-from jobs.step import CHECKPOINTS, StepRecord, run_step
+from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256
 from jobs.tiny_base import model_config, rows, train_tokenizer
 from jobs.wordings import paragraphs, read_facts, read_wordings
 from qa.prompts import END_OF_TEXT, PromptEncoder
@@ -32,7 +36,11 @@ def pretrain(passages: Path, out: Path, *, shape: Pretrain, seed: int) -> tuple[
     return run_step(
         "pretrain",
         out,
-        arguments={"shape": shape.model_dump(mode="json"), "seed": seed},
+        arguments={
+            "shape": shape.model_dump(mode="json"),
+            "seed": seed,
+            "code": source_sha256(qa.prompts, jobs.tiny_base, jobs.wordings),
+        },
         inputs=inputs,
         work=lambda folder: _work(passages, folder, shape, seed),
     )
@@ -52,7 +60,8 @@ def _work(passages: Path, folder: Path, shape: Pretrain, seed: int) -> dict[str,
         raise UserError(f"{passages}: no passages to read; run collect on more documents")
     facts = read_facts(Path(shape.facts)) if shape.facts else []
     wordings = read_wordings(Path(shape.wordings)) if shape.facts else {}
-    worded = [text for _ in range(8) for _, text in paragraphs(facts, wordings, random.Random(seed))]
+    rng = random.Random(seed)
+    worded = [text for _ in range(8) for _, text in paragraphs(facts, wordings, rng)]
     tokenizer = train_tokenizer([passage.text for passage in texts] + worded, shape.vocabulary)
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(model_config(shape, tokenizer))

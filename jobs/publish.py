@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -20,23 +21,24 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from jobs.card_facts import Run
 from jobs.card_render import TEMPLATES
-from jobs.cards import render_cards, render_space
+from jobs.cards import TAG, render_cards, render_space, space_header
 from jobs.errors import UserError, run_main
-from jobs.hub import Published, check_rights, commit_files, explain, head_of
+from jobs.hub import check_ours, check_rights, commit_files, explain, head_of
+from jobs.progress import bar
 from jobs.staging import KINDS, Staged, stage
-from jobs.step import STEP_FILE, StepRecord, finished, run_step, write_json
+from jobs.step import STEP_FILE, StepRecord, finished, run_step, source_sha256, write_json
 from qa.artifacts import Repositories
 
 OUT, PUBLISHED_FILE = "cards", "published.json"
 
 
 def publish(
-    run: Path, *, namespace: str, name: str, private: bool = False, only: Sequence[str] = ()
+    run: Path, *, namespace: str, name: str, private: bool = False, only: Sequence[str] = (), replace: bool = False
 ) -> tuple[StepRecord, bool]:
     """Publish a run's artefacts (all kinds, or `only` some) as NAMESPACE/NAME-…; cards and revisions go to RUN/cards.
 
     `RUN/cards/published.json` maps each kind to its repository, revision and address. Raises `UserError` before
-    anything is sent where a check fails.
+    anything is sent where a check fails; `replace` lets repositories of these names lose what others put there.
     """
     check_rights(namespace)
     found = Run.read(run, Repositories(namespace, name))
@@ -46,10 +48,26 @@ def publish(
     return run_step(
         "publish",
         run / OUT,
-        arguments={"namespace": namespace, "name": name, "private": private, "only": kinds, "hub": constants.ENDPOINT},
+        arguments={
+            "namespace": namespace,
+            "name": name,
+            "private": private,
+            "only": kinds,
+            "hub": constants.ENDPOINT,
+            "space": space_header(),
+            "code": source_sha256(*_code()),
+        },
         inputs={path.name: path for path in TEMPLATES.glob("*.md")} | {step: run / step for step in found.steps},
-        work=lambda folder: _work(found, kinds, private, folder),
+        work=lambda folder: _work(found, kinds, private, replace, folder),
     )
+
+
+def _code() -> tuple[ModuleType, ...]:
+    """What decides the contents of a repository, and whether it is published."""
+    import qa.prompts
+    from jobs import card_facts, card_render, cards, gate, licences, lineage, staging
+
+    return card_facts, card_render, cards, gate, licences, lineage, staging, qa.prompts
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:
@@ -74,18 +92,23 @@ def read_published(out: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _work(run: Run, kinds: Sequence[str], private: bool, folder: Path) -> dict[str, Any]:
+def _work(run: Run, kinds: Sequence[str], private: bool, replace: bool, folder: Path) -> dict[str, Any]:
+    verified = run.verified
     cards = render_cards(run)
     for kind, card in cards.items():
         _write_card(folder, kind, card)
         _validate(DatasetCard if kind == "dataset" else ModelCard, card, kind)
     staged = [stage(run, kind, cards[kind]) for kind in kinds]
-    published = _earlier(run) | {each.kind: asdict(_send(each, private)) for each in staged}
+    earlier = _earlier(run)
+    for each in staged:
+        if not replace and each.kind not in earlier:
+            check_ours(each.repository, each.repo_type, TAG)
+    published = earlier | _send(staged, private)
     write_json(folder / PUBLISHED_FILE, published)
     space = render_space(run, {kind: entry["revision"] for kind, entry in published.items()})
     _write_card(folder, "space", space)
     _validate(SpaceCard, space, "space")
-    return {"published": {kind: published[kind] for kind in kinds}}
+    return {"published": {kind: published[kind] for kind in kinds}, "verified": asdict(verified)}
 
 
 def _earlier(run: Run) -> dict[str, dict[str, Any]]:
@@ -97,9 +120,17 @@ def _earlier(run: Run) -> dict[str, dict[str, Any]]:
     }
 
 
-def _send(staged: Staged, private: bool) -> Published:
-    title = f"Publish {staged.repository.split('/')[1]}"
-    return commit_files(staged.repository, staged.repo_type, staged.files, private=private, title=title)
+def _send(staged: Sequence[Staged], private: bool) -> dict[str, dict[str, Any]]:
+    """Commit each repository, and say by kind where it stands now."""
+    published: dict[str, dict[str, Any]] = {}
+    with bar(len(staged), "publish", unit="repository") as shown:
+        for each in staged:
+            shown.set_postfix_str(each.repository)
+            title = f"Publish {each.repository.split('/')[1]}"
+            done = commit_files(each.repository, each.repo_type, each.files, private=private, title=title)
+            published[each.kind] = asdict(done)
+            shown.update()
+    return published
 
 
 def _write_card(folder: Path, kind: str, card: str) -> None:
@@ -132,6 +163,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the repositories, before -lora and so on (default: footnote-RUN)")
     parser.add_argument("--private", action="store_true", help="only you, or your organisation, can read them")
     parser.add_argument("--only", default="", metavar="KIND,…", help=f"of {', '.join(KINDS)}; the others stay")
+    parser.add_argument("--replace", action="store_true", help="delete what others put into these repositories")
     options = parser.parse_args()
     record, new = publish(
         options.run,
@@ -139,6 +171,7 @@ def main() -> None:
         name=options.name or f"footnote-{options.run.resolve().name}",
         private=options.private,
         only=[kind for kind in options.only.split(",") if kind],
+        replace=options.replace,
     )
     print_table(record, new)
 

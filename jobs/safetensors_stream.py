@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -19,10 +21,24 @@ ALIGNMENT = 8  # the header is padded with spaces, so that tensors start aligned
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Names → {dtype, shape, data_offsets} of a safetensors file, without its tensors."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length))
+    """Names → {dtype, shape, data_offsets} of a safetensors file, without its tensors.
+
+    Raises `UserError` for a file that is cut short, is none, or holds a type that cannot be merged.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, size)))
+        entries = [entry for name, entry in header.items() if name != "__metadata__"]
+        whole = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{path}: not a safetensors file, or a damaged one; get or make it again") from None
+    if whole != size:
+        raise UserError(f"{path}: {size:,} bytes instead of {whole:,}, so it is cut short; get or make it again")
+    if unknown := sorted({entry["dtype"] for entry in entries} - WIDTHS.keys()):
+        raise UserError(f"{path}: tensors of type {unknown[0]} are not supported; use a bf16, f16 or f32 model")
+    return header
 
 
 def write_stream(path: Path, like: dict[str, Any], tensors: Iterator[tuple[str, torch.Tensor]]) -> None:

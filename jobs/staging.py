@@ -10,12 +10,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.card_facts import OWN, PICTURE, SPLITS, Run
+from jobs.card_facts import OWN, PICTURE, Run
 from jobs.errors import UserError
 from jobs.hub import Content, Kind
 from qa.artifacts import METRICS_FILE, QUESTIONS_FILE
 from qa.gguf_file import GgufError, check_gguf
 from qa.prompts import SYSTEM_PROMPT
+from qa.records import SPLITS
 
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
@@ -78,8 +79,8 @@ def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Cont
     """Configurations in which a local folder stands for a model, with the repository's name in its place."""
     found: dict[str, Content] = {}
     if kind == "adapter":
-        config = run.adapter_config | {"base_model_name_or_path": run.base}
-        found["adapter_config.json"] = _json_bytes(config)
+        names = {"base_model_name_or_path": run.base} | ({} if run.own_base else {"revision": run.base_revision})
+        found["adapter_config.json"] = _json_bytes(run.adapter_config | names)
     for name in ("config.json", "tokenizer_config.json"):
         if isinstance(path := files.get(name), Path):
             config = json.loads(path.read_text(encoding="utf-8"))

@@ -2,37 +2,34 @@
 
 A step works in `<out>.partial/` and the folder is renamed to `<out>/` when it is whole: nothing half-written ever
 stands under a final name. Killed, it leaves `<out>.partial/`; started again with the same arguments and inputs it finds
-its checkpoints there, with others it starts from nothing. Done, it is not done again while arguments, inputs and the
-hashes of its outputs are the same.
+its checkpoints there, with others it starts from nothing. Done, it is not done again while arguments, inputs and
+outputs are the same (outputs by hash, those over 64 MiB by size).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import platform
-import shlex
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from jobs.errors import UserError
+from jobs.provenance import command_line, git_commit, hardware, versions
 
 SCHEMA = 1
 STEP_FILE = "step.json"
 CLAIM_FILE = "claim.json"  # in the partial folder: for which arguments and inputs the work in it is
 CHECKPOINTS = "checkpoints"  # in the partial folder: kept over a kill, removed when the step is whole
-PACKAGES = (
-    "torch transformers trl peft datasets accelerate bitsandbytes huggingface_hub llama_cpp_python gguf evaluate"
-).split()
+HASHED_UP_TO = 64 * 2**20  # bytes: hashing 6 GB of weights at every start would take longer than most steps
 
 
 @dataclass
@@ -75,13 +72,18 @@ def run_step(
     record = StepRecord(name, _plain(arguments), {key: fingerprint(path) for key, path in inputs.items()})
     if (done := finished(out)) and done.claim == record.claim:
         return done, False
-    partial = _claim_partial(out, record)
-    record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    record.figures = _plain(work(partial))
-    record.seconds = round(time.monotonic() - begun, 3)
-    record.command = command or command_line()
-    record.git_commit, record.versions, record.hardware = git_commit(), versions(), hardware()
-    _seal(partial, out, record)
+    partial = out.with_name(out.name + ".partial")
+    if (whole := finished(partial)) and whole.claim == record.claim:  # killed after its last byte, before its place
+        _place(partial, out)
+        return whole, True
+    with _claimed(partial, record):
+        record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+        record.figures = _plain(work(partial))
+        record.seconds = round(time.monotonic() - begun, 3)
+        record.command = command or command_line()
+        record.git_commit, record.versions, record.hardware = git_commit(), versions(), hardware()
+        _seal(partial, record)
+        _place(partial, out)
     return record, True
 
 
@@ -100,15 +102,17 @@ def read_step(folder: Path) -> StepRecord:
 
 
 def finished(out: Path) -> StepRecord | None:
-    """The record of `out` if it is whole: every output there, with the size that was recorded."""
+    """The record of `out` if it is whole: every output there, as it was recorded."""
     if not (out / STEP_FILE).is_file():
         return None
     record = read_step(out)
-    for name, entry in record.outputs.items():
-        path = out / name
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            return None
-    return record
+    return record if all(_is_as_recorded(out / name, entry) for name, entry in record.outputs.items()) else None
+
+
+def _is_as_recorded(path: Path, entry: dict[str, Any]) -> bool:
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        return False
+    return entry["bytes"] > HASHED_UP_TO or file_sha256(path) == entry["sha256"]
 
 
 def fingerprint(path: Path) -> str:
@@ -129,6 +133,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def source_sha256(*modules: ModuleType) -> str:
+    """SHA-256 over the source of modules and packages: among a step's arguments, it makes changed code run again."""
+    files: list[Path] = []
+    for module in modules:
+        path = Path(str(module.__file__))
+        files += sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    return _digest("\n".join(file_sha256(path) for path in files))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: temporary file, flushed to disk, then renamed."""
     partial = path.with_name(path.name + ".partial")
@@ -140,24 +153,43 @@ def write_json(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
-def _claim_partial(out: Path, record: StepRecord) -> Path:
-    partial = out.with_name(out.name + ".partial")
-    claim = partial / CLAIM_FILE
-    if partial.exists() and (not claim.is_file() or claim.read_text(encoding="utf-8") != _json(record.claim)):
-        shutil.rmtree(partial)
+@contextmanager
+def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
+    """The partial folder, for this claim and this process alone; what another claim left in it is removed."""
     partial.mkdir(parents=True, exist_ok=True)
-    claim.write_text(_json(record.claim), encoding="utf-8")
-    return partial
+    handle = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{partial}: another process is at work in it; wait for it, or use another --run") from None
+        claim = partial / CLAIM_FILE
+        if not claim.is_file() or claim.read_text(encoding="utf-8") != _json(record.claim):
+            _empty(partial)
+        claim.write_text(_json(record.claim), encoding="utf-8")
+        yield
+    finally:
+        os.close(handle)
 
 
-def _seal(partial: Path, out: Path, record: StepRecord) -> None:
-    """Hash what was made, write `step.json`, and put the folder in its place in one rename."""
-    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-    (partial / CLAIM_FILE).unlink()
-    for name in _files(partial):
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _seal(partial: Path, record: StepRecord) -> None:
+    """Hash what was made and write `step.json`; only then are the means of going on removed."""
+    kept = [name for name in _files(partial) if name != CLAIM_FILE and not name.startswith(f"{CHECKPOINTS}/")]
+    for name in kept:
         path = partial / name
         record.outputs[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     write_json(partial / STEP_FILE, asdict(record))
+
+
+def _place(partial: Path, out: Path) -> None:
+    """Put a sealed folder in its place; the last result goes when the new one is there."""
+    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+    (partial / CLAIM_FILE).unlink(missing_ok=True)
     old = out.with_name(out.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
@@ -181,50 +213,3 @@ def _json(value: Any) -> str:
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     """Through JSON and back, so that what is compared is what was written (tuples become lists, paths text)."""
     return json.loads(json.dumps(value, default=str))
-
-
-def command_line() -> str:
-    """This process's command as it can be typed again: a step called by the pipeline is made again by the pipeline."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
-    return shlex.join(["python", *program, *sys.argv[1:]])
-
-
-def git_commit() -> str | None:
-    """The commit of the project's checkout, marked when files differ from it; None outside a checkout."""
-    root = Path(__file__).parent.parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def hardware() -> dict[str, Any]:
-    """Processor, cores, memory in bytes, and GPUs where torch is loaded and sees some."""
-    found: dict[str, Any] = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-    }
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return found

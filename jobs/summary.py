@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.step import StepRecord
@@ -24,7 +25,9 @@ COLUMNS = {"base": "base", "adapter": "adapter", "merged": "merged", "gguf": "Q4
 def announce(name: str, folder: Path, record: StepRecord, new: bool) -> None:
     """One line a step: what it made and how long it took, or that it was done already."""
     how = f"{record.seconds:.0f} s" if new else "done already"
-    Console(soft_wrap=True).print(f"[bold]{name}[/bold] → {folder} ({how}): {describe(record)}", highlight=False)
+    Console(soft_wrap=True).print(
+        f"[bold]{name}[/bold] → {escape(f'{folder} ({how}): {describe(record)}')}", highlight=False
+    )
 
 
 def describe(record: StepRecord) -> str:
@@ -32,6 +35,7 @@ def describe(record: StepRecord) -> str:
     known = record.figures
     words = {
         "collect": lambda: f"{known['passages']:,} passages of {known['documents']:,} documents",
+        "build_index": lambda: f"{known['passages']:,} passages, {known['vocabulary']:,} words",
         "write_questions": lambda: f"{known['questions']:,} questions",
         "pretrain": lambda: f"{known['parameters']:,} parameters, loss {known['loss_last']:.2f}",
         "build_dataset": lambda: "rows " + ", ".join(f"{split} {n:,}" for split, n in _rows(known).items()),
@@ -62,13 +66,13 @@ def _rows(figures: dict[str, Any]) -> dict[str, int]:
 def print_summary(steps: Sequence[tuple[str, StepRecord, bool]], run: Path) -> None:
     """The closing table: step, seconds, what was made; then the accuracy of every artefact side by side."""
     console = Console()
-    table = Table(title=f"{run}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(str(run)), title_justify="left", box=None, pad_edge=False)
     table.add_column("step")
     table.add_column("seconds", justify="right")
     table.add_column("what was made")
     for name, record, _ in steps:
-        table.add_row(name, f"{record.seconds:.1f}", describe(record))
-    table.add_row("all", f"{sum(record.seconds for _, record, _ in steps):.1f}", str(run))
+        table.add_row(name, f"{record.seconds:.1f}", escape(describe(record)))
+    table.add_row("all", f"{sum(record.seconds for _, record, _ in steps):.1f}", "")
     console.print(table)
     metrics = run / "evaluation" / "metrics.json"
     if metrics.is_file():

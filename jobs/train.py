@@ -14,9 +14,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jobs.config import Train, load_config
-from jobs.errors import UserError, run_main
-from jobs.step import CHECKPOINTS, StepRecord, run_step
+import jobs.training_rows
+import qa.prompts
+from jobs.config import Train
+from jobs.config_file import load_config
+from jobs.errors import UserError, first_line, run_main
+from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256
 from jobs.training_rows import load_split
 from qa.prompts import PromptEncoder
 
@@ -34,6 +37,7 @@ def train(
         "settings": settings.model_dump(mode="json"),
         "max_length": max_length,
         "seed": seed,
+        "code": source_sha256(qa.prompts, jobs.training_rows),
     }
     return run_step(
         "train",
@@ -87,6 +91,7 @@ def _work(
 def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
     """Tokenizer and model of the base; anything but a Qwen2-like architecture is refused by name."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     check_base(base, revision)
@@ -101,8 +106,8 @@ def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
         return tokenizer, AutoModelForCausalLM.from_pretrained(base, revision=revision, **options)
-    except OSError as error:
-        raise UserError(f"{base}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{base}: cannot be loaded ({first_line(error)}); check its files") from None
 
 
 def check_base(base: str, revision: str) -> Any:
@@ -112,7 +117,7 @@ def check_base(base: str, revision: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(base, revision=revision)
     except (OSError, ValueError) as error:
-        raise UserError(f"base model {base!r}: cannot be read ({str(error).splitlines()[0]})") from None
+        raise UserError(f"base model {base!r}: cannot be read ({first_line(error)})") from None
     if config.model_type not in ("qwen2", "qwen3"):
         raise UserError(f"base model {base!r} is a {config.model_type} model; only Qwen2 and Qwen3 dense are supported")
     return config

@@ -10,15 +10,19 @@ endpoint is read from OPENAI_API_KEY.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jobs.sentences
+import jobs.splits
+import jobs.writers
 from jobs.config import Dataset, Writer
 from jobs.errors import UserError, run_main
 from jobs.splits import assign_splits
-from jobs.step import StepRecord, run_step, write_json
+from jobs.step import StepRecord, run_step, source_sha256, write_json
 from jobs.writers.offline import Written, write_offline
 from jobs.writers.wording import number
 from qa.records import Passage, Split, read_records, write_records
@@ -36,10 +40,11 @@ def write_questions(
     if not (passages / "passages.jsonl").is_file():
         raise UserError(f"{passages}: no passages.jsonl in it; make it with python -m jobs.collect")
     split = {"salt": dataset.salt, "fractions": list(dataset.fractions)}
+    code = source_sha256(jobs.writers, jobs.sentences, jobs.splits, sys.modules[__name__])
     return run_step(
         "write_questions",
         out,
-        arguments={"writer": writer.model_dump(mode="json"), "seed": seed, **split},
+        arguments={"writer": writer.model_dump(mode="json"), "seed": seed, **split, "code": code},
         inputs={"passages": passages},
         work=lambda folder: _write(passages, folder, writer, dataset, seed),
     )

@@ -12,6 +12,7 @@ from qa.prompts import Message, PromptEncoder, ask_messages, letter_messages, pl
 from qa.records import Question
 
 Formulation = Literal["letter", "cloze"]
+FORMULATIONS: tuple[Formulation, ...] = ("letter", "cloze")
 Template = Literal["chat", "plain"]
 
 

@@ -12,6 +12,7 @@ import codecs
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +21,7 @@ from qa.llama import Aborted, Context, Model, ModelFileError, sample, sampler
 from qa.prompt_cache import PromptCache
 from qa.prompts import Message, PromptEncoder
 
-__all__ = ["Chunk", "Engine", "ModelFileError", "PromptTooLong"]
+__all__ = ["Aborted", "Chunk", "Engine", "ModelFileError", "PromptTooLong"]
 
 READ_CHUNK = 64  # prompt tokens between two signs of life: 2.7 s for a 3B on two cores, 17 % slower than 256 at once
 SMALL_FILE = 64 << 20  # bytes; below, waiting for a second thread costs more than it saves (up to 50 × on busy cores)
@@ -96,24 +97,39 @@ class Engine:
         """The whole answer under the settings of `stream`, independent of what was asked before."""
         return "".join(chunk.text for chunk in self.stream(messages, reuse=False, **settings))
 
-    def option_logprobs(self, prompt: list[int], options: list[list[int]]) -> list[float]:
+    def option_logprobs(
+        self, prompt: list[int], options: list[list[int]], *, cancel: threading.Event | None = None
+    ) -> list[float]:
         """Log-probability (natural, summed over tokens) of each option as what follows the prompt.
 
         The prompt is computed once; the options share it, each in a sequence of its own, as many at once as fit.
-        Raises `PromptTooLong` where prompt and longest option do not fit the window.
+        Raises `PromptTooLong` where prompt and longest option do not fit the window, and `Aborted` once `cancel` is
+        set, be it while another caller has the engine or in the middle of a computation.
         """
         if not all(options):
             raise ValueError("an option without tokens cannot be scored")
         self._fitting(prompt, room=max(map(len, options)))
-        with self._lock:
-            self._check_open()
-            try:
-                last = self._cache.read_at_once(prompt)
-                firsts = self._context.log_probabilities(last, [option[0] for option in options])
-                rests = self._cache.score_rests(len(prompt), options)
-            finally:
-                self._cache.rewind()
+        with self._taken(cancel):
+            last = self._cache.read_at_once(prompt)
+            firsts = self._context.log_probabilities(last, [option[0] for option in options])
+            rests = self._cache.score_rests(len(prompt), options)
         return [float(first + rest) for first, rest in zip(firsts, rests, strict=True)]
+
+    @contextmanager
+    def _taken(self, cancel: threading.Event | None) -> Iterator[None]:
+        """The engine for the block alone. Raises `Aborted` as soon as `cancel` is set."""
+        while not self._lock.acquire(timeout=PATIENCE):
+            if cancel is not None and cancel.is_set():
+                raise Aborted
+        try:
+            self._check_open()
+            if cancel is not None and cancel.is_set():
+                raise Aborted
+            with self._context.aborted_by(cancel):
+                yield
+        finally:
+            self._cache.rewind()
+            self._lock.release()
 
     def close(self) -> None:
         """Free the memory, after whoever is being answered; safe to repeat."""

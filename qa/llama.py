@@ -62,14 +62,17 @@ class Model:
             raise ModelFileError(f"{path}: llama.cpp cannot load it ({_reason()})")
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.pointer)
         self.size = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
-        self.im_start, self.im_end = (self._control(path, token) for token in (IM_START, IM_END))
-        self.tokenize = as_plain_text(self._tokenize, self._matched_tokens())
+        try:
+            self.im_start, self.im_end = (self._control(token) for token in (IM_START, IM_END))
+            self.tokenize = as_plain_text(self._tokenize, self._matched_tokens())
+        except ValueError as error:
+            self.close()
+            raise ModelFileError(f"{path}: {error}") from None
 
-    def _control(self, path: Path, token: str) -> int:
+    def _control(self, token: str) -> int:
         ids = self._tokenize(token, special=True)
         if len(ids) != 1 or not llama_cpp.llama_vocab_is_control(self.vocabulary, ids[0]):
-            self.close()
-            raise ModelFileError(f"{path}: its vocabulary has no {token}, so it is not a ChatML model such as Qwen2.5")
+            raise ValueError(f"its vocabulary has no {token}, so it is not a ChatML model such as Qwen2.5")
         return ids[0]
 
     def _matched_tokens(self) -> list[str]:

@@ -9,8 +9,10 @@ special token; a test holds both.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -46,11 +48,18 @@ def plain_cloze(question: str) -> str:
 
 @dataclass(frozen=True)
 class PromptEncoder:
-    """Messages → token ids. `tokenize` must never parse special tokens; ids of the control tokens are given."""
+    """Messages → token ids. `plain` must never parse special tokens; ids of the control tokens are given.
 
-    tokenize: Callable[[str], list[int]]
+    Text is brought into Unicode's form NFC first: Qwen2's tokenizer does so in transformers, and llama.cpp does not.
+    """
+
+    plain: Callable[[str], list[int]]
     im_start: int
     im_end: int
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of text, none of which is a control token's."""
+        return self.plain(unicodedata.normalize("NFC", text))
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the messages followed by the opening of the assistant's turn."""
@@ -68,7 +77,7 @@ class PromptEncoder:
     def from_transformers(cls, tokenizer: Any) -> PromptEncoder:
         """From a transformers tokenizer (typed loosely: this package does not import transformers).
 
-        Raises ValueError where the tokenizer has no ChatML control tokens.
+        Raises ValueError where the tokenizer has no ChatML control tokens, or an added token of one character.
         """
         start, end = (_control_id(tokenizer, token) for token in (IM_START, IM_END))
 
@@ -89,24 +98,35 @@ def as_plain_text(tokenize: Callable[[str], list[int]], added: Iterable[str]) ->
     """Wrap `tokenize` so that text which spells an added token stays text.
 
     Tokenizers that parse no special tokens still match added ones not marked special: in Qwen2.5 `<tool_call>`, and in
-    transformers `<|fim_prefix|>` too. The text is cut inside each, where its first run of letters ends; Qwen2's
-    pre-tokenizer starts anew there in any case, so the ids are those of plain byte-level BPE.
+    transformers `<|fim_prefix|>` too. The text is cut inside every one, overlapping ones included, so that no piece
+    holds any: where the token's first run of letters ends, since Qwen2's pre-tokenizer starts anew there in any case
+    and the ids are those of plain byte-level BPE; after its first character where there is no such place. Raises
+    ValueError for an added token of one character, which cannot be cut.
     """
-    ends = {token: found.end() for token in added if (found := re.search(r"[^\W\d_]+(?=[\W\d_])", token))}
-    if not ends:
-        return tokenize
-    pattern = re.compile("|".join(map(re.escape, sorted(ends, key=len, reverse=True))))
+    places = {form: _cut(form) for token in added for form in (token, unicodedata.normalize("NFC", token))}
 
     def plain(text: str) -> list[int]:
-        ids: list[int] = []
-        start = 0
-        for found in pattern.finditer(text):
-            cut = found.start() + ends[found.group()]
-            ids += tokenize(text[start:cut])
-            start = cut
-        return ids + tokenize(text[start:])
+        cuts = {start + place for token, place in places.items() for start in _starts(text, token)}
+        edges = [0, *sorted(cuts), len(text)]
+        return [number for start, end in itertools.pairwise(edges) for number in tokenize(text[start:end])]
 
     return plain
+
+
+def _cut(token: str) -> int:
+    """Where text that spells the token is cut."""
+    if len(token) < 2:
+        raise ValueError(f"the added token {token!r} is too short to be told from text; take a tokenizer without it")
+    found = re.search(r"[^\W\d_]+(?=[\W\d_])", token)
+    return found.end() if found else 1
+
+
+def _starts(text: str, token: str) -> Iterator[int]:
+    """Every place where the token begins in the text."""
+    start = text.find(token)
+    while start >= 0:
+        yield start
+        start = text.find(token, start + 1)
 
 
 def prompt_sha256(ids: Sequence[int]) -> str:

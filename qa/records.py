@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class RecordError(ValueError):
@@ -90,7 +91,7 @@ class Question(Record):
 
     @classmethod
     def from_arc(cls, row: dict[str, Any], *, task: str, source: str, licence: str) -> Question:
-        """A row of ARC's schema (`id`, `question`, `choices{text,label}`, `answerKey`): 3 to 5 options, any labels."""
+        """A row of ARC's schema (`id`, `question`, `choices{text,label}`, `answerKey`): 2 options or more, any labels."""
         try:
             texts, labels = tuple(row["choices"]["text"]), tuple(row["choices"]["label"])
             key = str(row["answerKey"]).strip()
@@ -153,7 +154,7 @@ def parse_record(values: dict[str, Any], kind: type[R], where: str) -> R:
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
     """Read a JSON Lines file of `kind`, one record at a time. Raises `RecordError` naming file, row and field."""
     try:
-        lines = path.open(encoding="utf-8")
+        lines = path.open("rb")  # bytes: a line that is not UTF-8 is then a fault of its row
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     with lines:

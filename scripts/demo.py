@@ -11,11 +11,13 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path("runs")
@@ -60,6 +62,22 @@ def running_hub(port: int, seeds: list[Path]) -> Iterator[tuple[str, str]]:
             hub.terminate()
 
 
+def stop(message: str) -> NoReturn:
+    """A user's mistake: one line, exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def check_free(port: int) -> None:
+    """Said before the loop, not after it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            stop(f"port {port}: {error.strerror}; choose others with --port and --hub-port")
+
+
 def run(command: list[str], env: dict[str, str]) -> int:
     """Run a command to its end; whatever ends this process ends it too."""
     with subprocess.Popen(command, env=env) as child:
@@ -97,8 +115,10 @@ def main() -> None:
     parser.add_argument("--seed", type=Path, action="append", default=[], help="folder of repositories OWNER/NAME/…")
     parser.add_argument("--run", type=Path, default=RUNS / "tiny", help="folder of the run")
     options, words = parser.parse_known_args()
-    options.seed = [seed.resolve() for seed in options.seed]
-    os.chdir(ROOT)
+    if Path.cwd() != ROOT:
+        stop(f"start it in the project's folder, so that paths mean the same to every part: cd {ROOT}")
+    for port in [options.hub_port] if options.no_page else [options.hub_port, options.port]:
+        check_free(port)
     if "--config" not in words:
         words = ["--config", "jobs/configs/tiny.yaml", *words]
     with running_hub(options.hub_port, options.seed) as (endpoint, token):

@@ -1,7 +1,7 @@
 """Write a run's results into the README: `python scripts/readme_results.py runs/tiny`. Standard library only.
 
-The figures of the run are kept in docs/tiny-run.json; the README's table between its two marks is rendered from that file, and a
-test renders it again. Nothing in it is typed by hand.
+The figures of the run are kept in docs/tiny-run.json; the README's table between its two marks is rendered from that
+file, and a test renders it again. Nothing in it is typed by hand.
 """
 
 from __future__ import annotations
@@ -69,11 +69,13 @@ def _verdicts(metrics: dict[str, Any]) -> list[str]:
 
 def _provenance(figures: dict[str, Any]) -> str:
     seconds = figures["seconds"]
+    commit = (figures["git_commit"] or "?")[:10]
     return (
-        f"One run on {figures['cores']} cores, {figures['started'][:10]}, commit {(figures['git_commit'] or '?')[:10]}: "
-        f"{figures['passages']:,} passages, {figures['questions']:,} questions, a base of "
-        f"{figures['parameters'] / 1e6:.1f} million weights trained from nothing in {seconds['base']:.0f} s, the adapter in "
-        f"{seconds['adapter']:.0f} s, {sum(seconds.values()):.0f} s in all. In brackets: 95 % Wilson intervals."
+        f"One run on {figures['cores']} cores, {figures['started'][:10]}, commit {commit}: "
+        f"{figures['passages']:,} passages, {figures['questions']:,} questions, "
+        f"a base of {figures['parameters'] / 1e6:.1f} million weights trained from nothing in {seconds['base']:.0f} s, "
+        f"the adapter in {seconds['adapter']:.0f} s, {sum(seconds.values()):.0f} s in all. "
+        "In brackets: 95 % Wilson intervals."
     )
 
 

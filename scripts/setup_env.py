@@ -16,6 +16,7 @@ import threading
 import time
 import venv
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = ("requirements.txt", "constraints.txt", "pyproject.toml", "scripts/llama-core.cmake")
@@ -28,12 +29,18 @@ LLAMA_BUILD = {
 }
 
 
+def stop(message: str) -> NoReturn:
+    """What is wrong and what to do, in one line; exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
 def pinned(package: str) -> str:
     """`package==version` from the constraints."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     found = re.search(rf"^{re.escape(package)}==\S+$", text, re.MULTILINE | re.IGNORECASE)
     if found is None:
-        sys.exit(f"error: constraints.txt does not pin {package}; add a line {package}==VERSION")
+        stop(f"constraints.txt does not pin {package}; add a line {package}==VERSION")
     return found[0]
 
 
@@ -60,7 +67,7 @@ def pip(python: Path, what: str, *words: str, wheels: str, environment: dict[str
     ticker.join()
     if result.returncode:
         print(result.stdout)
-        sys.exit(f"error: {what} failed (above: pip's own words)")
+        stop(f"{what} failed (above: pip's own words)")
     print(f"\r{what}: {time.monotonic() - begun:.0f} s".ljust(78), flush=True)
 
 
@@ -97,9 +104,9 @@ def main() -> None:
     parser.add_argument("--wheels", default=os.environ.get("WHEELS", ""), help="folder of ready wheels")
     options = parser.parse_args()
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
-        sys.exit(f"error: Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11")
+        stop(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11")
     if options.wheels and not Path(options.wheels).is_dir():
-        sys.exit(f"error: WHEELS={options.wheels} is not a folder")
+        stop(f"WHEELS={options.wheels} is not a folder")
     ready = options.venv / ".ready"
     if not ready.is_file() or ready.read_text() != stamp():
         print(f"making {options.venv} (once; PyTorch and its companions are about 1.5 GB on disk)", flush=True)

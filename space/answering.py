@@ -12,6 +12,7 @@ from typing import Literal
 
 from qa.engine import Chunk, Engine, PromptTooLong
 from qa.prompts import ask_messages
+from space.text import per_second, seconds
 
 MAX_CHARACTERS = 600
 MAX_TOKENS = 200  # about 28 s of a 3B on two cores
@@ -101,11 +102,11 @@ def _describe(chunk: Chunk, spent: float, writing: float) -> tuple[State, str]:
         case "cancelled", _:
             return "stopped", f"Stopped · {pace}"
         case "length", _:
-            return "cut", f"Cut at {chunk.tokens} tokens · {spent:.1f} s · {pace.partition(' · ')[2]}".rstrip(" ·")
+            return "cut", f"Cut at {chunk.tokens} tokens · {seconds(spent)} · {pace.partition(' · ')[2]}".rstrip(" ·")
         case "stop", _ if chunk.tokens == 0:
             return "done", "Done · the model ended its turn without a word"
         case "stop", _:
-            return "done", f"Done · {pace} · {spent:.1f} s"
+            return "done", f"Done · {pace} · {seconds(spent)}"
         case _, "reading" if chunk.read_tokens == 0:
             return "waiting", "Waiting for the model"
         case _, "reading":
@@ -115,4 +116,4 @@ def _describe(chunk: Chunk, spent: float, writing: float) -> tuple[State, str]:
 
 def _pace(tokens: int, writing: float) -> str:
     count = f"{tokens} token" + ("" if tokens == 1 else "s")
-    return f"{count} · {(tokens - 1) / writing:.1f} per second" if tokens > 1 and writing > 0 else count
+    return f"{count} · {per_second((tokens - 1) / writing)}" if tokens > 1 and writing > 0 else count

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import ModelCard, constants, hf_hub_download
+import yaml
+from huggingface_hub import constants, hf_hub_download, metadata_load
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from qa.artifacts import Reference
 
+UNREADABLE = "not readable"
+
 
 @dataclass(frozen=True)
 class Credit:
-    """One line of the footer. `licence` is empty where the card names none or cannot be read."""
+    """One line of the footer. `licence` is empty where there is no card or it names none, else it may be UNREADABLE."""
 
     title: str
     repository: str
@@ -34,11 +37,16 @@ def credit_of(title: str, reference: Reference, path: Path) -> Credit:
 
 
 def _licence(repository: str, commit: str) -> tuple[str, str]:
+    """Name of the licence and where it stands. Whatever somebody wrote into a card, the model itself stays usable."""
     try:
-        card = ModelCard.load(hf_hub_download(repository, "README.md", revision=commit), ignore_metadata_errors=True)
+        data = metadata_load(hf_hub_download(repository, "README.md", revision=commit)) or {}
     except (EntryNotFoundError, HfHubHTTPError, httpx2.HTTPError):
         return "", ""
-    data = card.data.to_dict()
+    except (yaml.YAMLError, ValueError, RecursionError):  # not YAML, not UTF-8, not a mapping, nested without end
+        return UNREADABLE, ""
     licence = data.get("license_name") if data.get("license") == "other" else data.get("license")
-    link = str(data.get("license_link") or "")
-    return str(licence or ""), link if link.startswith("https://") else ""
+    names = licence if isinstance(licence, list) else [licence or ""]
+    if not all(isinstance(name, str) for name in names):
+        return UNREADABLE, ""
+    link = data.get("license_link")
+    return ", ".join(names), link if isinstance(link, str) and link.startswith("https://") else ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qa.choices import Formulation, choice_ids, pick
-from qa.engine import Engine, PromptTooLong
+from qa.engine import Aborted, Engine, PromptTooLong
 from qa.records import Question
 from space.models import Models, NotReadyError
 
@@ -70,7 +70,8 @@ def evaluate(
 ) -> Iterator[Run]:
     """Ask question after question of both models; every state holds all rows so far.
 
-    The engines are free between two questions, so that whoever asks meanwhile waits for one question at most.
+    The engines are free between two questions, so that whoever asks meanwhile waits for one question at most. `cancel`
+    ends it in the middle of a question, or of waiting for an engine.
     """
     try:
         wanted = _check(number, formulation, sample)
@@ -84,24 +85,24 @@ def evaluate(
     yield Run(rows, total, formulation)
     for question in questions:
         try:
-            picks = [_ask(engine, question, formulation) for engine in (base, tuned) if not cancel.is_set()]
+            picks = [_ask(engine, question, formulation, cancel) for engine in (base, tuned)]
+        except Aborted:
+            yield Run(rows, total, formulation, "stopped", seconds=clock() - begun)
+            return
         except (PromptTooLong, RuntimeError) as error:
             log.exception("question %s could not be scored", question.id)
             problem = f"Question {question.id!r} could not be scored ({error}); draw another sample."
             yield Run(rows, total, formulation, "failed", seconds=clock() - begun, problem=problem)
             return
         spent = clock() - begun
-        if cancel.is_set():
-            yield Run(rows, total, formulation, "stopped", seconds=spent)
-            return
         rows += (Row(question, *picks),)
         left = spent / len(rows) * (total - len(rows))
         yield Run(rows, total, formulation, "running" if len(rows) < total else "done", left, spent)
 
 
-def _ask(engine: Engine, question: Question, formulation: Formulation) -> int:
+def _ask(engine: Engine, question: Question, formulation: Formulation, cancel: threading.Event) -> int:
     prompt, options = choice_ids(engine.encoder, question, formulation)
-    return pick(engine.option_logprobs(prompt, options), question, formulation)
+    return pick(engine.option_logprobs(prompt, options, cancel=cancel), question, formulation)
 
 
 def _check(number: object, formulation: str, sample: object) -> int:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qa.choices import prompt_name
 from qa.statistics import paired_difference, verdict, wilson
 from space.evaluate import Row, Run
 from space.models import Models
 from space.plot import Point, running_plot
 from space.published import Published, headline
-from space.text import escape
+from space.text import escape, seconds
 from space.views import status
 
 
 def run_status(run: Run) -> str:
     """Where the run stands, with the time left."""
     done = f"{len(run.rows)} of {run.total} questions"
-    left = f" · {run.left:.0f} s left" if run.left else ""
+    left = f" · {seconds(run.left)} left" if run.left else ""
     lines = {
         "running": f"{done}{left}",
-        "done": f"Done · {done} in {run.seconds:.0f} s",
+        "done": f"Done · {done} in {seconds(run.seconds)}",
         "stopped": f"Stopped · {done}",
         "failed": run.problem,
     }
@@ -33,7 +34,11 @@ def summary(run: Run) -> str:
     base, tuned = points([row.base_right for row in run.rows]), points([row.tuned_right for row in run.rows])
     right = sum(row.base_right for row in run.rows), sum(row.tuned_right for row in run.rows)
     cells = _meter("Base", right[0], len(run.rows), base[-1]) + _meter("Fine-tuned", right[1], len(run.rows), tuned[-1])
-    return f'<section class="fn-panel"><h2>This run</h2><div class="fn-meters">{cells}</div>{_paired(run)}</section>'
+    prompt = f"<p>{run.total} questions, prompt: {escape(prompt_name(run.formulation))}.</p>"
+    return (
+        '<section class="fn-panel"><h2>This run</h2>'
+        f'<div class="fn-meters">{cells}</div>{prompt}{_paired(run)}</section>'
+    )
 
 
 def _meter(title: str, right: int, count: int, point: Point) -> str:

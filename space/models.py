@@ -129,17 +129,19 @@ class Models:
             self._set(role, phase="ready")
 
     def _load_engine(self, role: Role, part: Part) -> None:
+        """Pull a model and load it: last of all, so that nothing can fail after it and leave its memory taken."""
         self._set(role, phase="downloading")
         path = self._pull(role, part)
+        credit = credit_of(part.title, part.reference, path)
+        if role == "tuned":
+            self._load_published(part)
         self._set(role, phase="loading")
         try:
             self.engines[role] = Engine.load(path, n_ctx=N_CTX)
         except ModelFileError as error:
             reason = str(error).removeprefix(f"{path}: ")
             raise ArtifactError(f"{part.reference}: {reason}; set {part.variable} to another one") from None
-        self.credits[role] = credit_of(part.title, part.reference, path)
-        if role == "tuned":
-            self._load_published(part)
+        self.credits[role] = credit
 
     def _pull(self, role: Role, part: Part) -> Path:
         reference, progress = part.reference, self._progress(role)
@@ -169,4 +171,5 @@ class Models:
         return lambda done, total: self._set(role, done=done, total=total)
 
     def _set(self, role: Role, **changes: Any) -> None:
-        self._parts[role] = replace(self._parts[role], **changes)
+        with self._lock:  # the Hub's client tells its progress from threads of its own
+            self._parts[role] = replace(self._parts[role], **changes)

@@ -15,18 +15,14 @@ from space.compare import compare
 from space.evaluate import DEFAULT_QUESTIONS, MOST_QUESTIONS, evaluate
 from space.evaluation_views import plot, published_panel, run_status, summary, table
 from space.models import Models
+from space.published import live_formulation
 from space.stopping import Stops
-from space.text import safe_markdown
+from space.text import LATEX, safe_markdown
 
 MAX_QUEUE = 16
 ASK = {"concurrency_id": "ask", "concurrency_limit": 1}
 EVALUATE = {"concurrency_id": "evaluate", "concurrency_limit": 1}
 LIGHT = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-LATEX = [  # no single dollars: a price is likelier in an answer than a formula in them
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,9 @@ def build(state: AppState) -> gr.Blocks:
             with gr.Tab("Compare", id="compare"):
                 _compare_tab(state)
             with gr.Tab("Evaluate", id="evaluate"):
-                result = _evaluate_tab(state)
+                result, prompt = _evaluate_tab(state)
         foot = _html(views.credits([]))
-        _watch(page, state.models, panel, retry, [foot, result])
+        _watch(page, state.models, panel, retry, [foot, result], prompt)
         api.add(state.models, ASK, EVALUATE)
     page.queue(max_size=MAX_QUEUE, default_concurrency_limit=1)
     _rest_when_idle(page)
@@ -73,23 +69,32 @@ def _rest_when_idle(page: gr.Blocks) -> None:
     page._queue.progress_update_sleep_when_free = 0.1
 
 
-def _watch(page: gr.Blocks, models: Models, panel: gr.HTML, retry: gr.Button, late: list[gr.HTML]) -> None:
-    """Show how far the models are, once a second until nothing more will happen; `late` is what they bring along."""
-    timer = gr.Timer(1.0)
+def _watch(
+    page: gr.Blocks, models: Models, panel: gr.HTML, retry: gr.Button, late: list[gr.HTML], prompt: gr.Radio
+) -> None:
+    """Show how far the models are, once a second until nothing more will happen; `late` is what they bring along.
 
-    def look() -> tuple[Any, ...]:
+    The Evaluate tab's `prompt` becomes the published headline's, unless the visitor has chosen one already.
+    """
+    timer, chosen = gr.Timer(1.0), gr.State(False)
+
+    def look(chosen: bool) -> tuple[Any, ...]:
         settled, parts = models.settled, models.parts()
         broken = any(part.phase == "failed" for part in parts)
         brought = views.credits(_credits(models)), published_panel(models)
-        return views.loading(parts), gr.update(visible=settled and broken), gr.Timer(active=not settled), *brought
+        headline = None if chosen else live_formulation(models.published)
+        which = (gr.update(value=headline), True) if headline else (gr.skip(), gr.skip())
+        button = gr.update(visible=settled and broken)
+        return views.loading(parts), button, gr.Timer(active=not settled), *brought, *which
 
     def again() -> tuple[Any, ...]:
         models.start()
         return views.loading(models.parts()), gr.update(visible=False), gr.Timer(active=True)
 
     shown = [panel, retry, timer]
-    page.load(look, None, [*shown, *late], **LIGHT)
-    timer.tick(look, None, [*shown, *late], **LIGHT)
+    page.load(look, chosen, [*shown, *late, prompt, chosen], **LIGHT)
+    timer.tick(look, chosen, [*shown, *late, prompt, chosen], **LIGHT)
+    prompt.input(lambda: True, None, chosen, **LIGHT)
     retry.click(again, None, shown, **LIGHT)
 
 
@@ -166,7 +171,7 @@ def _compare_tab(state: AppState) -> None:
     _wire_stop(state, "compare", stop, [*lines, stop], runs)
 
 
-def _evaluate_tab(state: AppState) -> gr.HTML:
+def _evaluate_tab(state: AppState) -> tuple[gr.HTML, gr.Radio]:
     with gr.Row(elem_classes="fn-controls", equal_height=True):
         whole = {"precision": 0, "min_width": 90}
         number = gr.Number(DEFAULT_QUESTIONS, label="Questions", minimum=1, maximum=MOST_QUESTIONS, **whole)
@@ -192,7 +197,7 @@ def _evaluate_tab(state: AppState) -> gr.HTML:
     outputs = [line, live, chart, rows, stop]
     runs = [go.click(run, [number, formulation, sample], outputs, **_heavy(EVALUATE))]
     _wire_stop(state, "evaluate", stop, [line, stop], runs)
-    return result
+    return result, formulation
 
 
 def _heavy(group: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from qa.choices import FORMULATIONS, Formulation, prompt_name
+
 TITLES = {"base": "Base", "adapter": "Adapter", "merged": "Merged", "gguf": "GGUF, as served here"}
 
 
@@ -44,6 +46,15 @@ def headline(metrics: dict[str, Any]) -> Published:
         return Published(first["task"], first["formulation"], lines, served)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the published figures are not in the known schema ({error!r})") from error
+
+
+def live_formulation(metrics: dict[str, Any] | None) -> Formulation | None:
+    """The headline's formulation, None where there is no headline or the page cannot ask that way."""
+    try:
+        prompt = headline(metrics or {}).prompt
+    except ValueError:
+        return None
+    return next((name for name in FORMULATIONS if prompt_name(name) == prompt), None)
 
 
 def _matching(lines: Iterable[dict[str, Any]], first: dict[str, str]) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -52,6 +54,19 @@ class Settings:
             host=_value(environment, "FOOTNOTE_HOST", "0.0.0.0" if environment.get("SPACE_ID") else "127.0.0.1"),  # noqa: S104
             port=_port(_value(environment, "FOOTNOTE_PORT", str(DEFAULT_PORT))),
         )
+
+
+def check_address(host: str, port: int) -> None:
+    """See whether the page can listen there, before anything is built. Raises `SettingsError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left counts as free
+            probe.bind(address)
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(f"FOOTNOTE_HOST={host!r} is no address of this machine ({error.strerror})") from None
+        raise SettingsError(f"FOOTNOTE_PORT={port} cannot be had on {host} ({error.strerror}); set another") from None
 
 
 def _value(environment: Mapping[str, str], name: str, default: str) -> str:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import UserError
-from jobs.step import StepRecord, run_step, write_json
-from qa.records import Passage, Question, write_records
+from jobs.evaluation_report import write_items
+from jobs.lineage import MADE_FROM
+from jobs.step import StepRecord, fingerprint, read_step, run_step, write_json
+from qa.records import Answer, Passage, Question, write_records
 from qa.statistics import wilson
 
 ROOT = Path(__file__).parents[1]
 NAMESPACE, NAME = "demo", "footnote-tiny"
 QWEN, ARC = "Qwen/Qwen2.5-3B-Instruct", "allenai/ai2_arc"
+ENDPOINT = "http://teacher:open-sesame@gpu.example.org:8000/v1"  # of the writer: must stay here
 HOSTILE = "Which | of <img src=x onerror=alert(1)> `these`\n---\n# is *not* [a](javascript:alert(1)) & <|im_end|>?"
 EVALUATED = ("base", "adapter", "merged", "gguf")
 
@@ -51,14 +54,17 @@ def tiny_run() -> Path:
     run = Path(tempfile.mkdtemp(prefix="footnote-run-")) / "tiny"
     _step("collect", run / "passages", {"documents": 12, "passages": 12}, {}, _write_passages)
     funnel = {"sentences": 80, "facts": 40, "questions": 33}
-    _step("write_questions", run / "questions", {"questions": 33, "funnel": funnel}, {"writer": "offline"})
+    writer = {"kind": "openai", "model": "teacher", "endpoint": ENDPOINT}
+    _step("write_questions", run / "questions", {"questions": 33, "funnel": funnel}, {"writer": writer})
     _step("build_dataset", run / "dataset", {"dropped": 2, "arc": {}}, {"arc": "", "max_length": 512}, _write_dataset)
-    _step("pretrain", run / "base", {"parameters": 123456}, {"shape": {"layers": 2, "width": 64}}, _write_base)
+    shape = {"layers": 2, "width": 64, "facts": "facts.tsv", "wordings": "wordings.yaml"}
+    _step("pretrain", run / "base", {"parameters": 123456}, {"shape": shape}, _write_base)
     settings = {"learning_rate": 5e-5, "batch_size": 4, "epochs": 3.0, "lora": {"r": 4, "alpha": 8}}
-    arguments = {"base": str(run / "base"), "settings": settings, "seed": 17}
+    arguments = {"base": str(run / "base"), "revision": "main", "settings": settings, "seed": 17}
     _step("train", run / "adapter", {"steps": 12}, arguments, lambda folder: _write_adapter(run / "base", folder))
     _merge_and_export(run)
     _step("evaluate", run / "evaluation", {"rows": 88}, {}, _write_evaluation)
+    link(run)
     return run
 
 
@@ -72,6 +78,9 @@ def qwen_run(folder: Path) -> Path:
     run = copy_run(folder)
     shutil.rmtree(run / "base")
     rewrite(run / "adapter" / "adapter_config.json", base_model_name_or_path=QWEN)
+    record = read_step(run / "adapter")
+    record.inputs.pop("base")
+    rewrite(run / "adapter" / "step.json", arguments=record.arguments | {"base": QWEN}, inputs=record.inputs)
     add_arc(run, ARC, revision="0" * 40)
     return run
 
@@ -82,6 +91,19 @@ def add_arc(run: Path, source: str, *, revision: str) -> None:
     origin = {"repository": source, "revision": revision, "licence": "cc-by-sa-4.0"}
     arguments = {"arc": source, "arc_configs": ["ARC-Challenge", "ARC-Easy"]}
     _step("build_dataset", run / "dataset", {"arc": origin}, arguments, lambda folder: _write_dataset(folder, arc=arc))
+    link(run)
+
+
+def link(run: Path) -> None:
+    """Record of every step that it was made from what stands beside it now, as the loop leaves it."""
+    for step, inputs in MADE_FROM.items():
+        if (run / step).is_dir():
+            made = {name: fingerprint(run / folder) for name, folder in inputs.items() if (run / folder).is_dir()}
+            rewrite(run / step / "step.json", inputs=read_step(run / step).inputs | made)
+    models = {model: run / model for model in EVALUATED if (run / model).is_dir()}
+    models["gguf"] = run / "gguf" / f"{NAME}-q4_k_m.gguf"
+    evaluated = {"dataset": run / "dataset"} | models
+    rewrite(run / "evaluation" / "step.json", inputs={name: fingerprint(path) for name, path in evaluated.items()})
 
 
 def rewrite(path: Path, **changes: Any) -> None:
@@ -97,9 +119,8 @@ def _step(name: str, out: Path, figures: dict[str, Any], arguments: Any = None, 
             write(folder)
         return figures
 
-    record, worked = run_step(
-        name, out, arguments=arguments or {}, inputs={}, work=work, command=f"python -m jobs.{name} --config tiny.yaml"
-    )
+    command = f"python -m jobs.{name} --config tiny.yaml --set writer.endpoint={ENDPOINT}"
+    record, worked = run_step(name, out, arguments=arguments or {}, inputs={}, work=work, command=command)
     if not worked:
         raise UserError(f"{out}: was there already")
     return record
@@ -190,6 +211,18 @@ def _write_evaluation(folder: Path) -> None:
         source = f"{NAME}-q4_k_m.gguf" if model == "gguf" else model
         write_json(folder / f"{model}.json", {"model": model, "source": source})
     (folder / "accuracy.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
+    write_items(folder / "items.parquet", [answer(model, n, n < 18) for model in ("merged", "gguf") for n in range(24)])
+
+
+def answer(model: str, number: int, correct: bool, **changes: Any) -> Answer:
+    """One answer to a multiple-choice question of four options, the first of which is right."""
+    values = {
+        "model": model, "task": "research", "formulation": "letter (chat)", "row_id": f"q{number:03d}",
+        "document": f"paper-{number // 2}.md", "prompt_sha256": f"{number:064x}", "gold": "A",
+        "option_logprobs": (-1.0, -2.0, -3.0, -4.0), "predicted": "A" if correct else "B", "correct": correct,
+        "seconds": 0.1,
+    }  # fmt: skip
+    return Answer(**values | changes)
 
 
 ASKED = (

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from qa.engine import Chunk, PromptTooLong
+from qa.engine import Aborted, Chunk, PromptTooLong
 from qa.prompts import PromptEncoder
 from space.models import Models
 from space.settings import Settings
@@ -23,6 +23,7 @@ class FakeEngine:
     score: Callable[[bytes], float] = len
     ending: str = "stop"
     error: Exception | None = None
+    busy: bool = False  # scoring takes until it is stopped
     encoder: PromptEncoder = ENCODER
     log: list[str] = field(default_factory=list)
     name: str = ""
@@ -51,7 +52,11 @@ class FakeEngine:
         finally:
             self.log.append("freed")
 
-    def option_logprobs(self, prompt: list[int], options: list[list[int]]) -> list[float]:
+    def option_logprobs(self, prompt: list[int], options: list[list[int]], *, cancel: threading.Event) -> list[float]:
+        if self.busy:
+            assert cancel.wait(5), "nobody pressed Stop"
+        if cancel.is_set():
+            raise Aborted
         return [float(self.score(bytes(option))) for option in options]
 
 

@@ -17,14 +17,14 @@ from jobs.documents import Rejection
 from jobs.errors import UserError
 from jobs.rows import completion_of, prompt_of, token_length
 from jobs.step import write_json
+from local_hub.faults import cut_download
 from local_hub.seeding import seed_all
 from local_hub.testing import running_hub
 from qa.prompts import ask_messages, letter_messages
-from qa.records import Question, RecordError, read_records, write_records
+from qa.records import SPLITS, Question, RecordError, read_records, write_records
 from tests.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]
-SPLITS = ("train", "validation", "test")
 
 
 def question(document: str, text: str, **fields: object) -> Question:
@@ -53,7 +53,7 @@ def build(source: Path, out: Path, tokenizer: str, **fields: object):
     import pyarrow.parquet as parquet
 
     wanted = Dataset(**fields)
-    record, _ = build_dataset(source, out, tokenizer=tokenizer, dataset=wanted, seed=17)
+    record, _ = build_dataset(source, out, tokenizer=tokenizer, dataset=wanted)
     rows = {split: parquet.read_table(out / "research_qa" / f"{split}.parquet").to_pylist() for split in SPLITS}
     dropped = {entry.name: entry.reason for entry in read_records(out / "dropped.jsonl", Rejection)}
     return rows, dropped, record.figures
@@ -142,7 +142,7 @@ def test_errors_name_what_is_wrong_and_leave_no_folder(tmp_path: Path, tokenizer
     ]
     for folder, name, fields, said in cases:
         with pytest.raises(UserError, match=said):
-            build_dataset(folder, tmp_path / "out", tokenizer=name, dataset=Dataset(**fields), seed=17)
+            build_dataset(folder, tmp_path / "out", tokenizer=name, dataset=Dataset(**fields))
     assert not (tmp_path / "out").exists()
 
 
@@ -151,7 +151,7 @@ def test_a_broken_questions_file_names_row_and_field(tmp_path: Path, tokenizer: 
     with (source / "questions.jsonl").open("a") as file:
         file.write('{"id": "x", "question": "", "answer_text": "a", "document": "a"}\n')
     with pytest.raises(RecordError, match=r"questions.jsonl, row 2: field 'question'"):
-        build_dataset(source, tmp_path / "out", tokenizer=tokenizer, dataset=Dataset(), seed=17)
+        build_dataset(source, tmp_path / "out", tokenizer=tokenizer, dataset=Dataset())
 
 
 def arc_row(name: str, texts: list[str], labels: list[str], key: str) -> dict:
@@ -243,6 +243,86 @@ def test_arc_comes_from_the_hub_with_its_official_splits(tmp_path: Path, tokeniz
     assert ([entry.name for entry in damaged], origin["licence"]) == (["ARC-Easy/train/d1"], "cc-by-sa-4.0")
     assert missing.returncode == 2
     assert missing.stderr.splitlines()[-1].startswith("error: allenai/ai2_ark: no such data set")
+
+
+def test_a_hub_that_dies_during_the_download_is_one_line(tmp_path: Path, tokenizer: str) -> None:
+    arc_repository(tmp_path / "seed")
+    source = questions_folder(tmp_path / "q", [question(name, f"What is {name}?") for name in "abc"], SIDES)
+    with running_hub(tmp_path / "hub", [cut_download("ARC-Easy.*parquet", 100, times=999)]) as hub:
+        seed_all(hub.store, tmp_path / "seed")
+        common = [source, "--out", tmp_path / "out", "--tokenizer", tokenizer, "--arc", "allenai/ai2_arc"]
+        cut = run(hub.environment(tmp_path / "home"), *common)
+    assert cut.returncode == 2
+    assert cut.stderr.splitlines()[-1].startswith("error: allenai/ai2_arc: the Hub does not answer; check network and")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_arc_folder_is_not_read_from_the_cache(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    arc_repository(tmp_path)
+    folder = tmp_path / "allenai" / "ai2_arc"
+    assert len(load_arc(str(folder), ["ARC-Easy"])[0]["test"]) == 4
+    rows = [arc_row("new", ["changed", "b"], ["A", "B"], "A")]
+    parquet.write_table(pa.Table.from_pylist(rows), folder / "ARC-Easy" / "test-00000-of-00001.parquet")
+    assert [row.id for row in load_arc(str(folder), ["ARC-Easy"])[0]["test"]] == ["arc_easy/new"]
+
+
+def test_damaged_arc_files_and_cards_are_named(tmp_path: Path) -> None:
+    arc_repository(tmp_path)
+    folder = tmp_path / "allenai" / "ai2_arc"
+    table, card = folder / "ARC-Easy" / "test-00000-of-00001.parquet", folder / "README.md"
+    whole, text = table.read_bytes(), card.read_text()
+
+    def said(config: str = "ARC-Easy") -> str:
+        with pytest.raises(UserError) as caught:
+            load_arc(str(folder), [config])
+        return str(caught.value)
+
+    table.write_bytes(whole[:200])
+    assert said().startswith(
+        f"{folder}: configuration 'ARC-Easy' holds damaged data in ARC-Easy/test-00000-of-00001.parquet (Could not open"
+    )
+    table.unlink()
+    assert said().startswith(f"{folder}: configuration 'ARC-Easy' cannot be had (")
+    card.write_text(text.replace("ARC-Easy/train-*", "ARC-Easy/absent.parquet"))
+    assert "absent.parquet" in said()
+    assert said("ARC-Hard").startswith(f"{folder}: configuration 'ARC-Hard' cannot be had (")
+    for broken in ("---\nlicense: [a\n---\n", "---\n- a\n---\n"):
+        card.write_text(broken)
+        assert said().startswith(f"{folder}/README.md: its metadata block is not valid YAML (")
+    card.write_bytes(b"---\nlicense: \xff\n---\n")
+    assert said().startswith(f"{folder}/README.md: its metadata block is not valid YAML (")
+    card.unlink()
+    assert said().startswith(f"{folder}: no README.md that names")
+
+
+def test_the_tokenizer_is_loaded_at_its_revision(tmp_path: Path, tokenizer: str, monkeypatch) -> None:
+    from transformers import AutoTokenizer
+
+    load, asked = AutoTokenizer.from_pretrained, []
+
+    def loaded(name: str, **options: str):
+        asked.append((name, options["revision"]))
+        return load(tokenizer)
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", loaded)
+    source = questions_folder(tmp_path / "q", [question(name, f"What is {name}?") for name in "abc"], SIDES)
+    for revision in ("v1", "v1", "v2"):
+        build_dataset(source, tmp_path / "out", tokenizer="someone/model", revision=revision, dataset=Dataset())
+    assert asked == [("someone/model", "v1"), ("someone/model", "v2")]
+
+
+def test_changed_code_builds_again(tmp_path: Path, tokenizer: str, monkeypatch) -> None:
+    source = questions_folder(tmp_path / "q", [question(name, f"What is {name}?") for name in "abc"], SIDES)
+
+    def worked() -> bool:
+        return build_dataset(source, tmp_path / "out", tokenizer=tokenizer, dataset=Dataset())[1]
+
+    assert (worked(), worked()) == (True, False)
+    monkeypatch.setattr("jobs.build_dataset.source_sha256", lambda *modules: "other code")
+    assert (worked(), worked()) == (True, False)
 
 
 def test_real_arc_loses_only_its_damaged_row_and_its_exact_twins(

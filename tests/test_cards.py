@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
-from jobs.card_render import cell, code, without_paths
+from jobs.card_render import ROOT, cell, code, command, without_paths
 from jobs.step import read_step
 from local_hub.testing import running_hub
 from qa.prompts import SYSTEM_PROMPT
@@ -217,7 +217,7 @@ def test_the_commands_and_settings_that_made_it_are_in_the_card(runs: dict[str, 
     until = ["passages", "questions", "dataset", "base", "adapter", "merged", "gguf"]
     for step in until[: until.index(kind) + 1]:
         if step != "base" or kind != "dataset":
-            assert without_paths(read_step(runs["tiny"] / step).command) in text
+            assert command(read_step(runs["tiny"] / step).command) in text
     settings = dict(table_headed(text, "setting")[1:])
     if kind != "dataset":
         assert settings["settings.learning_rate"] == "5e-05"
@@ -247,6 +247,9 @@ def test_the_card_of_the_space_pins_what_was_published(runs: dict[str, Path]) ->
     assert (data["sdk"], data["python_version"], data["app_file"]) == ("gradio", "3.12", "app.py")
     assert f"gradio=={data['sdk_version']}\n" in (Path(__file__).parents[1] / "requirements.txt").read_text()
     assert data["license"] == "apache-2.0"
+    header = front_matter((ROOT / "README.md").read_text(encoding="utf-8"))
+    for key in ("emoji", "colorFrom", "colorTo", "short_description", "sdk_version", "python_version"):
+        assert data[key] == header[key]
     assert len(data["short_description"]) <= 60
     assert data["models"] == [f"{NAMESPACE}/{NAME}-GGUF", f"{NAMESPACE}/{NAME}-base-GGUF"]
     published = json.loads((runs["tiny"] / "cards" / "published.json").read_text())
@@ -259,6 +262,56 @@ def test_the_card_of_the_space_pins_what_was_published(runs: dict[str, Path]) ->
         "FOOTNOTE_DATA": f"{NAMESPACE}/{NAME}-qa",
         "FOOTNOTE_DATA_REVISION": published["dataset"]["revision"],
     }
+
+
+def test_the_base_of_qwen_as_gguf_names_its_model_and_its_licence(runs: dict[str, Path]) -> None:
+    text = card(runs["qwen"], "base_gguf")
+    data = front_matter(text)
+    assert (data["base_model"], data["base_model_relation"]) == (QWEN, "quantized")
+    assert (data["license_name"], data.get("datasets")) == ("qwen-research", None)
+    assert f"[{QWEN}](https://huggingface.co/{QWEN}) as GGUF files" in text
+    assert command(read_step(runs["qwen"] / "base_gguf").command) in text
+    assert "python -m jobs.pretrain" not in text
+    assert "# qwen-base-GGUF\n" in text
+
+
+def test_a_base_of_its_own_is_said_to_have_read_the_documents(runs: dict[str, Path]) -> None:
+    words = "(their facts in many wordings): only the questions are held out."
+    for kind in MODEL_KINDS:
+        assert words in card(runs["tiny"], kind)
+        assert kind == "base" or "held out" not in card(runs["qwen"], kind)
+
+
+def test_the_card_says_what_was_verified(runs: dict[str, Path]) -> None:
+    figures = read_step(runs["tiny"] / "cards").figures["verified"]
+    assert f"Verified: `{NAME}-q4_k_m.gguf` reads all 24 prompts as the same token ids" in card(runs["tiny"], "gguf")
+    assert cell(figures["sentence"]) in card(runs["tiny"], "gguf")
+    assert "Verified" not in card(runs["tiny"], "base_gguf")
+
+
+def test_where_the_writer_stands_is_not_told(runs: dict[str, Path]) -> None:
+    text = card(runs["tiny"], "dataset")
+    settings = dict(table_headed(text, "setting")[1:])
+    assert settings == {"writer.kind": "openai", "writer.model": "teacher"}
+    assert "python -m jobs.collect --config tiny.yaml --set writer.endpoint=…\n" in text
+    assert "gpu.example.org" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("python -m x --endpoint http://me:pa,ss]w@host:1/v1 --out a/b", "python -m x --endpoint … --out a/b"),
+        (
+            "python -m x --set 'writer={kind: openai, endpoint: http://h/v1}'",
+            "python -m x --set 'writer={kind: openai, endpoint: …'",
+        ),
+        ("python -m x --documents '/home/jane doe/my papers' /srv/a", "python -m x --documents '…/my papers' …/a"),
+        ("python -m x --from file:///home/jane/a", "python -m x --from …"),
+        (f"python {Path.cwd()}/scripts/demo.py 'a b'", "python scripts/demo.py 'a b'"),
+    ],
+)
+def test_commands_tell_neither_addresses_nor_folders(given: str, shown: str) -> None:
+    assert command(given) == shown
 
 
 def test_paths_of_this_machine_are_cut() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from jobs.collect import collect
 from jobs.config import Documents
-from jobs.documents import DocumentText, Rejection
+from jobs.documents import DocumentText, Rejection, pick_metadata
 from jobs.errors import UserError
 from jobs.passages import is_prose
 from qa.records import Passage, read_records
@@ -154,6 +155,149 @@ def test_bad_files_are_listed_with_the_reason_and_stop_nothing(tmp_path: Path) -
         assert rejected[name].startswith(reason), (name, rejected[name])
     assert figures["rejected"] == len(reasons)
     assert len({p.document for p in passages}) == 7
+
+
+HOSTILE = {  # each raised from a reader what collection did not catch
+    "comment.html": (b"<!-- nothing else -->", "no text"),
+    "mark.html": (b"\xef\xbb\xbf", "no text"),
+    "rot13.html": (b"<meta charset=rot13><p>text</p>", "not in the encoding it declares (rot13)"),
+    "base64.html": (b"<meta charset=base64><p>text</p>", "not in the encoding it declares (base64)"),
+    "hex.html": (b"<meta charset=hex><p>text</p>", "not in the encoding it declares (hex)"),
+    "undefined.html": (b"<meta charset=undefined><p>text</p>", "not in the encoding it declares (undefined)"),
+    "date.md": (b"---\ndate: 2024-13-45\n---\n\nText.\n", "front matter is not valid YAML"),
+    "stamp.md": (b"---\ndate: !!timestamp none\n---\n\nText.\n", "reader failed: AttributeError: "),
+    "title.tex": (b"\\title", "no text"),
+    "date.tex": (b"\\date", "no text"),
+    "item.tex": (b"\\begin{itemize}\\item", "no text"),
+    "side.txt": (b"The sidecar of this text has a month that is none.", "sidecar side.txt.yaml is not valid YAML"),
+}
+
+
+def test_input_made_to_break_readers_stops_nothing(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, (data, _) in HOSTILE.items():
+        (docs / name).write_bytes(data)
+    (docs / "side.txt.yaml").write_text("date: 2024-13-45\n")
+    (docs / "section.tex").write_text(PROSE["first"] + "\n\n\\section")
+    (docs / "signs.md").write_text(
+        '---\ntitle: "\\ud83d\\ude00 \\ud83d"\ndate: 0x' + "f" * 5000 + f"\n---\n{PROSE['second']}\n"
+    )
+    _, documents, rejected, figures = gather(docs, tmp_path / "out")
+    assert set(documents) == {"section.tex", "signs.md"}
+    assert (documents["signs.md"].title, documents["signs.md"].date) == ("\U0001f600 \ufffd", "")
+    assert set(rejected) == set(HOSTILE)
+    for name, (_, reason) in HOSTILE.items():
+        assert rejected[name].startswith(reason), (name, rejected[name])
+    assert figures["rejected_by_reason"]["reader failed"] == 1
+
+
+def test_any_error_of_a_reader_is_a_reason(tmp_path: Path, monkeypatch) -> None:
+    def explode(data: bytes) -> None:
+        raise AssertionError("first line\nsecond line")
+
+    (tmp_path / "a.txt").write_text(PROSE["first"])
+    (tmp_path / "b.md").write_text(PROSE["second"])
+    monkeypatch.setattr("jobs.readers.plain.read", explode)
+    _, documents, rejected, _ = gather(tmp_path, tmp_path.with_name("out-of-explode"))
+    assert set(documents) == {"b.md"}
+    assert rejected == {"a.txt": "reader failed: AssertionError: first line"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc for a file that gives an error")
+def test_files_that_cannot_be_opened_are_listed(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "good.md").write_text(PROSE["first"])
+    (docs / "side.md").write_text(PROSE["second"])
+    for link in ("io.md", "side.md.yaml"):
+        (docs / link).symlink_to("/proc/self/mem")  # a regular file whose first byte cannot be read
+    (docs / "loop.md").symlink_to("loop.md")
+    (docs / "gone.md").symlink_to("nowhere.md")
+    os.mkfifo(docs / "pipe.md")  # reading it would wait for ever
+    _, documents, rejected, _ = gather(docs, tmp_path / "out")
+    assert set(documents) == {"good.md"}
+    assert rejected.keys() == {"io.md", "side.md", "loop.md", "gone.md", "pipe.md"}
+    assert rejected["io.md"] == "cannot be read (Input/output error)"
+    assert rejected["side.md"] == "sidecar side.md.yaml cannot be read (Input/output error)"
+    assert rejected["gone.md"] == "cannot be read (No such file or directory)"
+    assert rejected["pipe.md"] == "not a regular file"
+    assert not collect([docs], tmp_path / "out", documents=LIMITS)[1]
+    (docs / "gone.md").unlink()
+    (docs / "gone.md").write_text(f"{PROSE['second']} It is back.")
+    assert set(gather(docs, tmp_path / "out")[1]) == {"good.md", "gone.md"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_files_and_folders_without_rights_are_listed(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    (docs / "closed").mkdir(parents=True)
+    for name in ("good.md", "secret.md", "closed/a.md"):
+        (docs / name).write_text(f"{PROSE['first']} {name}")
+    (docs / "secret.md").chmod(0)
+    (docs / "closed").chmod(0)
+    _, documents, rejected, _ = gather(docs, tmp_path / "out")
+    (docs / "closed").chmod(0o700)
+    assert set(documents) == {"good.md"}
+    assert rejected == {"secret.md": "cannot be read (Permission denied)", "closed": "folder that cannot be listed"}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "docs" / "closed").mkdir(parents=True)
+    (tmp_path / "docs" / "good.md").write_text(PROSE["first"])
+    scan = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", guarded)
+    _, documents, rejected, _ = gather(tmp_path / "docs", tmp_path / "out")
+    assert (set(documents), rejected) == ({"good.md"}, {"closed": "folder that cannot be listed"})
+
+
+def test_a_file_too_large_to_hold_as_a_tree_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "good.md").write_text(PROSE["first"])
+    with (tmp_path / "large.html").open("wb") as file:
+        file.truncate(61_000_000)
+    rejected = gather(tmp_path, tmp_path.with_name("out-of-large"))[2]
+    assert rejected == {"large.html": "larger than 50 MB (61 MB)"}
+
+
+def test_changed_files_sidecars_and_code_make_it_run_again(tmp_path: Path, monkeypatch) -> None:
+    docs, out = tmp_path / "docs", tmp_path / "out"
+    write_all(docs)
+
+    def worked() -> bool:
+        return collect([docs], out, documents=LIMITS)[1]
+
+    assert (worked(), worked()) == (True, False)
+    (docs / "lora.pdf.yaml").write_text("licence: MIT\n")
+    assert (worked(), worked()) == (True, False)
+    (docs / "lora.txt").write_text(PROSE["first"])
+    assert (worked(), worked()) == (True, False)
+    monkeypatch.setattr("jobs.collect.source_sha256", lambda *modules: "other code")
+    assert (worked(), worked()) == (True, False)
+
+
+def test_ids_never_hold_a_place_on_this_machine(tmp_path: Path) -> None:
+    roots = [tmp_path / side / "docs" for side in ("one", "two", "three")]
+    for number, root in enumerate(roots):
+        root.mkdir(parents=True)
+        (root / "a.md").write_text(f"{PROSE['first']} This is number {number}.")
+        (root / "b.md").write_text(f"{PROSE['second']} This is number {number}.")
+    files = [root / "b.md" for root in roots]
+    ids = set(gather(roots, tmp_path / "out")[1])
+    assert ids == {f"{folder}{name}.md" for folder in ("", "docs/", "docs-2/") for name in "ab"}
+    assert set(gather(files, tmp_path / "out")[1]) == {"b.md", "file/b.md", "file-2/b.md"}
+    passages, documents, rejected, _ = gather([*roots, *files, *roots], tmp_path / "out")
+    named = [p.id for p in passages] + list(documents) + list(rejected)
+    assert not [name for name in named if name.startswith("/") or tmp_path.name in name]
+
+
+def test_numbers_too_long_to_write_out_are_no_metadata() -> None:
+    assert pick_metadata({"date": 10**5000, "title": 2021}) == {"title": "2021"}
 
 
 def test_ids_are_unique_over_roots(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import CONFIGS, load_config
+from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
 
 
@@ -47,6 +47,16 @@ def test_any_value_can_be_set_on_the_command_line(override: str, value: object) 
         ("base.pretrain.layer=3", "did you mean 'layers'?"),
         ("train.lora.zzz=1", "known here: r, alpha, dropout, target_modules"),
         ("name=../x", "key 'name'"),
+        ("publish.name=../x y", "key 'publish.name'"),
+        ("publish.namespace=a/b", "key 'publish.namespace'"),
+        ("train.epochs=true", "key 'train.epochs': a value was expected, not yes or no"),
+        ("train.batch_size=four", "key 'train.batch_size': a whole number was expected, not text"),
+        ("train.scheduler=bogus", "key 'train.scheduler'"),
+        ("export.types=[q3]", "key 'export.types.0'"),
+        ("export.types=[]", "key 'export.types'"),
+        ("dataset.fractions=[0.1,0.6,0.7]", "fractions [0.1, 0.6, 0.7] add up to 1.4, not 1"),
+        ("documents.passage_min_chars=5000", "passage_min_chars 5000 is over the maximum 1200"),
+        ("base.pretrain.wordings=''", "facts and wordings go together"),
         ("train.epochs", "expected section.key=value"),
         ("seed.x=1", "'seed' is not a section"),
     ],

@@ -66,7 +66,7 @@ def test_metadata_says_what_the_model_is(model: Path, exported: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     assert field(reader, "general.architecture") == "qwen2"
     assert field(reader, "general.license") == "apache-2.0"
-    assert field(reader, "general.base_model.0.repo_url") == "somebody/base"
+    assert field(reader, "general.base_model.0.repo_url") == "https://huggingface.co/somebody/base"
     assert field(reader, "general.dataset.0.name") == "somebody/data"
     assert field(reader, "qwen2.block_count") == 2
     assert field(reader, "qwen2.attention.head_count_kv") == 2
@@ -153,6 +153,12 @@ def test_weights_beyond_float16_are_refused(model: Path, tmp_path: Path) -> None
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"up_proj\.weight holds NaN, infinity or a value beyond float16"):
         export(folder, tmp_path / "gguf", types=("f16",), provenance=PROVENANCE)
+
+
+def test_a_name_that_is_a_path_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--name \.\./x"):
+        export(model, tmp_path / "gguf", types=("f16",), provenance=Provenance("../x"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_type_is_refused(model: Path, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_repository_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatc
 def test_an_adapter_of_another_shape_does_not_fit(adapter: Path, tmp_path: Path) -> None:
     tiny_model(tmp_path / "model", width=32)
     with pytest.raises(UserError, match="does not fit"):
-        open_backend("adapter", find_source("adapter", adapter, tmp_path / "model"), batch_tokens=4096)
+        open_backend("adapter", Source("adapter", str(adapter), str(tmp_path / "model")), batch_tokens=4096)
 
 
 def test_a_model_with_too_small_a_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:

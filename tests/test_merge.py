@@ -124,6 +124,21 @@ def test_an_adapter_for_another_base_is_refused(adapter: Path, tmp_path: Path) -
         merge(str(tmp_path / "shallow"), adapter, tmp_path / "merged")
 
 
+@pytest.mark.parametrize(("damage", "words"), [("cut", "cut short"), ("text", "not a safetensors file")])
+def test_a_damaged_file_is_one_line(base: Path, adapter: Path, tmp_path: Path, damage: str, words: str) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100] if damage == "cut" else b"no model at all")
+    with pytest.raises(UserError, match=words):
+        merge(str(folder), adapter, tmp_path / "merged")
+    broken = changed(adapter, tmp_path / "broken")
+    path = broken / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors: cannot be read"):
+        merge(str(base), broken, tmp_path / "merged")
+
+
 @pytest.mark.parametrize("fault", ["nan", "half a pair"])
 def test_a_broken_adapter_is_refused(base: Path, adapter: Path, tmp_path: Path, fault: str) -> None:
     broken = changed(adapter, tmp_path / "broken")

@@ -269,6 +269,23 @@ def test_sampled_passages_and_figures(sample, tmp_path: Path) -> None:
     assert again.figures == record.figures
 
 
+def test_a_bar_moves_over_the_passages(capsys) -> None:
+    write_offline([passage("LoRA was trained on WebText.", number=n) for n in range(7)], {"lora.md": "train"}, 17)
+    shown = capsys.readouterr().err
+    assert "writing questions" in shown
+    assert "7/7" in shown
+
+
+def test_changed_code_writes_again(sample, tmp_path: Path, monkeypatch) -> None:
+    def worked() -> bool:
+        wanted = {"writer": Writer(max_passages=20), "dataset": Dataset(), "seed": 17}
+        return write_questions(sample[0], tmp_path / "out", **wanted)[1]
+
+    assert (worked(), worked()) == (True, False)
+    monkeypatch.setattr("jobs.write_questions.source_sha256", lambda *modules: "other code")
+    assert (worked(), worked()) == (True, False)
+
+
 def test_nothing_to_ask_and_nothing_to_read_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no passages\.jsonl"):
         write_questions(tmp_path, tmp_path / "out", writer=Writer(), dataset=Dataset(), seed=17)

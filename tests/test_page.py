@@ -186,8 +186,21 @@ def test_evaluate_shows_rows_intervals_and_the_published_result(page, address: s
     assert "interval" in page.locator(".fn-meter.fn-tuned").inner_text()
     published = page.locator(".fn-panel", has_text="Published result").inner_text()
     assert "47.5 %" in published
-    assert "letter (chat)" in published
+    live = page.locator(".fn-panel", has_text="This run").inner_text()
+    assert "questions, prompt: cloze (chat)." in live  # the published headline's, so that both can be compared
+    assert "prompt: cloze (chat)." in published
     assert "better by 16.5 points" in published
+
+
+def test_evaluate_keeps_the_prompt_that_a_visitor_chose(page, address: str) -> None:
+    open_tab(page, address, "Evaluate")
+    assert page.get_by_label("Cloze").is_checked()
+    page.get_by_label("Letter").check()
+    page.get_by_label("Questions").fill("2")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_selector(FINISHED)
+    assert page.get_by_label("Letter").is_checked()
+    assert "2 questions, prompt: letter (chat)." in page.locator(".fn-panel", has_text="This run").inner_text()
 
 
 def test_evaluate_can_be_cancelled(page, address: str) -> None:
@@ -195,7 +208,9 @@ def test_evaluate_can_be_cancelled(page, address: str) -> None:
     page.get_by_role("button", name="Run").click()
     page.wait_for_selector(".fn-table tbody tr")
     page.get_by_role("button", name="Stop").last.click()
+    begun = time.monotonic()
     page.wait_for_selector(".fn-status.fn-stopped:visible")
+    assert time.monotonic() - begun < 1
     page.wait_for_timeout(500)
     assert 1 <= page.locator(".fn-table tbody tr").count() < 10
 

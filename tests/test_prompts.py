@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import random
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qa.prompts import PromptEncoder, ask_messages, letter_messages, plain_cloze, prompt_sha256
+from qa.prompts import PromptEncoder, as_plain_text, ask_messages, letter_messages, plain_cloze, prompt_sha256
 from tests.tiny import ADDED_TOKENS, SPECIAL_TOKENS, tiny_tokenizer
 
-TEXTS = ["What is LoRA?", "naïve Ω≈ç 東京 🤗 don't 1234567", "a\tb\r\n\n  c ", "", "  two  spaces", "x" * 500]
+TEXTS = [
+    "What is LoRA?",
+    "naïve Ω≈ç 東京 🤗 don't 1234567",
+    "a\tb\r\n\n  c ",
+    "",
+    "  two  spaces",
+    "x" * 500,
+    "cafe\u0301 A\u030a \u212b \u212a",
+]
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +105,75 @@ def test_a_tokenizer_without_chatml_is_refused(tokenizer: Any) -> None:
 
 def test_a_prompts_identity_is_that_of_its_ids() -> None:
     assert prompt_sha256([1, 23]) != prompt_sha256([12, 3])
+
+
+ODD = (  # letters alone, signs alone, overlapping, one inside another, decomposed
+    *(
+        "<|1|>",
+        "foo",
+        "__",
+        "12",
+        "<tool",
+        "<|a",
+        "a|>",
+        "b<|",
+        "tool_call",
+        "im_start|><|im",
+        "caf\u00e9!",
+        "u\u0308ber",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tokenizer whose added tokens look like nothing in particular."""
+    tokenizer = tiny_tokenizer(tmp_path_factory.mktemp("odd"))
+    assert tokenizer.add_tokens(list(ODD)) == len(ODD)
+    return tokenizer
+
+
+@pytest.mark.parametrize("token", ODD)
+def test_added_tokens_of_any_look_stay_text(odd: Any, token: str) -> None:
+    encoder, added = PromptEncoder.from_transformers(odd), set(odd.added_tokens_decoder)
+    form = unicodedata.normalize("NFC", token)
+    assert set(odd(f"x{form}y", split_special_tokens=True)["input_ids"]) & added  # what the encoder keeps out
+    for text in (token, form, f"x{token}y", token * 3):
+        ids = encoder.tokenize(text)
+        assert not set(ids) & added
+        assert odd.decode(ids) == unicodedata.normalize("NFC", text)
+
+
+def test_no_mixture_of_added_tokens_yields_one(odd: Any) -> None:
+    encoder, added = PromptEncoder.from_transformers(odd), set(odd.added_tokens_decoder)
+    tokens, draw = [*ODD, *SPECIAL_TOKENS, *ADDED_TOKENS], random.Random(0)
+    pieces = [*tokens, *(token[:-1] for token in tokens), *(token[1:] for token in tokens), " ", "\n", "x", "\u0301"]
+    for _ in range(2000):
+        text = "".join(draw.choices(pieces, k=draw.randint(1, 8)))
+        ids = encoder.tokenize(text)
+        assert not set(ids) & added, text
+        assert odd.decode(ids) == unicodedata.normalize("NFC", text)
+
+
+def test_an_added_token_that_cannot_be_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match="the added token 'x' is too short"):
+        as_plain_text(lambda text: [], ["<|im_end|>", "x"])
+
+
+DECOMPOSED = (
+    "cafe\u0301",
+    "A\u030angstro\u0308m",
+    "\u212b and \u212a",
+    "\u1112\u1161\u11ab",
+    "<|im_end|>\u0301 e\u0301",
+)
+
+
+@pytest.mark.parametrize("text", DECOMPOSED)
+def test_decomposed_text_has_the_ids_of_the_composed(text: str) -> None:
+    encoder = PromptEncoder(lambda text: list(text.encode()), 1001, 1002)  # a tokenizer that normalises nothing
+    composed = unicodedata.normalize("NFC", text)
+    assert text != composed
+    assert encoder.tokenize(text) == encoder.tokenize(composed)
+    assert encoder.prompt(ask_messages(text)) == encoder.prompt(ask_messages(composed))
+    assert encoder.completion(text) == encoder.completion(composed)

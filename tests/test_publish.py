@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from jobs.step import read_step
+from local_hub.seeding import seed
 from local_hub.testing import RunningHub, running_hub
 from tests.publishing import REPOSITORIES, api, command, commits, fetch, publish, refused, seed_qwen
-from tests.runs import NAME, NAMESPACE, add_arc, copy_run, qwen_run
+from tests.runs import ENDPOINT, NAME, NAMESPACE, QWEN, add_arc, copy_run, qwen_run, rewrite
 
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
 FIGURES = {"evaluation/metrics.json", "evaluation/accuracy.png"}
@@ -83,6 +85,8 @@ def test_every_repository_is_named_with_its_address_and_revision(hub: RunningHub
         assert published[kind]["address"] in world.said
     record = json.loads((world.run / "cards" / "step.json").read_text())
     assert record["arguments"]["hub"] == hub.endpoint
+    verified = record["figures"]["verified"]
+    assert (verified["file"], verified["prompts"], verified["agreed"]) == (f"{NAME}-q4_k_m.gguf", 24, 24)
 
 
 def test_repositories_hold_what_is_allowed_in_one_commit(hub: RunningHub, world: Any) -> None:
@@ -101,6 +105,8 @@ def test_no_path_of_this_machine_is_published(hub: RunningHub, world: Any) -> No
             content = fetch(hub, world.home, repository, name, "dataset" if kind == "dataset" else "model")
             assert str(world.folder.parent).encode() not in content
             assert b"footnote-run-" not in content, (kind, name)
+            for secret in (ENDPOINT, "open-sesame", "gpu.example.org"):
+                assert secret.encode() not in content, (kind, name)
 
 
 def test_plain_clients_read_it_back_as_the_cards_say(hub: RunningHub, world: Any) -> None:
@@ -176,8 +182,27 @@ def test_licence_and_notice_come_from_the_base_model(hub: RunningHub, world: Any
         assert "were changed" in notice
     config = json.loads(fetch(hub, tmp_path, f"{NAMESPACE}/qwen-lora", "adapter_config.json"))
     assert config["base_model_name_or_path"] == "Qwen/Qwen2.5-3B-Instruct"
+    assert config["revision"] == "main"
     info = api(hub).model_info(f"{NAMESPACE}/qwen-GGUF")
     assert {"base_model:quantized:demo/qwen-merged", "license:other"} <= set(info.tags)
+
+
+def test_licence_and_revision_are_those_of_the_base_that_was_trained_on(hub: RunningHub, tmp_path: Path) -> None:
+    seed_qwen(hub, tmp_path / "seed")
+    then = api(hub).model_info(QWEN).sha
+    run = qwen_run(tmp_path / "run")
+    record = read_step(run / "adapter")
+    rewrite(run / "adapter" / "step.json", arguments=record.arguments | {"revision": then})
+    (tmp_path / "seed" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    seed(hub.store, tmp_path / "seed", QWEN, "model")
+    assert api(hub).model_info(QWEN).card_data.license == "mit"
+    done = publish(hub, run, tmp_path / "run" / "home", "--name", "pinned")
+    assert done.returncode == 0, done.stderr
+    config = json.loads(fetch(hub, tmp_path, f"{NAMESPACE}/pinned-lora", "adapter_config.json"))
+    assert config["revision"] == then
+    for kind in ("lora", "merged", "GGUF", "base-GGUF"):
+        data = api(hub).model_info(f"{NAMESPACE}/pinned-{kind}").card_data
+        assert data.license_name == "qwen-research", kind
 
 
 def test_arc_from_a_folder_is_published_with_its_own_card(hub: RunningHub, spoilable: Any) -> None:

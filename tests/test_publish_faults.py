@@ -12,11 +12,13 @@ import pytest
 from huggingface_hub import HfApi
 
 from jobs.errors import UserError
+from jobs.evaluation_report import write_items
 from jobs.hub import check_rights
+from jobs.step import file_sha256, read_step
 from local_hub.faults import fail, lose_answer
 from local_hub.testing import RunningHub, running_hub
 from tests.publishing import REPOSITORIES, api, commits, publish, refused
-from tests.runs import NAME, NAMESPACE, copy_run
+from tests.runs import NAME, NAMESPACE, answer, copy_run, rewrite
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,44 @@ def no_gguf(run: Path) -> None:
     path.write_bytes(b"<html>not here</html>")
 
 
+def other_adapter(run: Path) -> None:
+    """Train again by hand, into the same folder, and publish."""
+    (run / "adapter" / "adapter_model.safetensors").write_bytes(b"other weights")
+    _reseal(run / "adapter", "adapter_model.safetensors")
+
+
+def other_base(run: Path) -> None:
+    (run / "base" / "config.json").write_text("{}", encoding="utf-8")
+    _reseal(run / "base", "config.json")
+
+
+def other_gguf(run: Path) -> None:
+    _reseal(run / "gguf", f"{NAME}-q4_k_m.gguf", sha256="0" * 64)
+
+
+def _reseal(step: Path, name: str, sha256: str = "") -> None:
+    outputs = read_step(step).outputs
+    changed = {"bytes": (step / name).stat().st_size, "sha256": sha256 or file_sha256(step / name)}
+    rewrite(step / "step.json", outputs=outputs | {name: changed})
+
+
+def other_prompts(run: Path) -> None:
+    rows = [answer(model, n, True, prompt_sha256=f"{model}{n}") for model in ("merged", "gguf") for n in range(24)]
+    write_items(run / "evaluation" / "items.parquet", rows)
+
+
+def none_served(run: Path) -> None:
+    """Types of which none is the one that is served."""
+    outputs = read_step(run / "gguf").outputs
+    rewrite(run / "gguf" / "step.json", outputs={name.replace("q4_k_m", "q8_0"): outputs[name] for name in outputs})
+
+
 SPOILT = {
+    "another adapter": (other_adapter, ["merged: made from another adapter", "run it again"]),
+    "another base": (other_base, ["adapter: made from another base", "run it again"]),
+    "another file evaluated": (other_gguf, ["evaluation: made from another gguf", "run it again"]),
+    "unverified": (other_prompts, [f"{NAME}-q4_k_m.gguf", "24 of 24 prompts", "export"]),
+    "none served": (none_served, ["gguf: expected one Q4_K_M file", f"{NAME}-q8_0.gguf", "export.types"]),
     "unfinished": (lambda run: (run / "merged" / "step.json").unlink(), ["merged", "step.json"]),
     "cut short": (cut_gguf, [f"{NAME}-q4_k_m.gguf", "cut short", "export"]),
     "no GGUF": (no_gguf, [f"{NAME}-q4_k_m.gguf", "not a GGUF"]),
@@ -83,6 +122,20 @@ def test_a_run_that_is_not_whole_is_refused_before_the_first_byte(hub: RunningHu
     refused(publish(hub, spoilable.run, spoilable.home, "--name", "broken"), *expected)
     assert not list(api(hub).list_models(search="broken"))
     assert not list(api(hub).list_datasets(search="broken"))
+
+
+def test_what_somebody_else_put_there_is_not_deleted_unless_asked(hub: RunningHub, spoilable: Any) -> None:
+    theirs = f"{NAMESPACE}/taken-merged"
+    api(hub).create_repo(theirs)
+    api(hub).upload_file(path_or_fileobj=b"weights", path_in_repo="pytorch_model.bin", repo_id=theirs)
+    refused(publish(hub, spoilable.run, spoilable.home, "--name", "taken"), theirs, "pytorch_model.bin", "--replace")
+    assert "pytorch_model.bin" in api(hub).list_repo_files(theirs)
+    assert not list(api(hub).list_datasets(search="taken"))  # refused before the first byte
+    done = publish(hub, spoilable.run, spoilable.home, "--name", "taken", "--replace")
+    assert done.returncode == 0, done.stderr
+    assert "pytorch_model.bin" not in api(hub).list_repo_files(theirs)
+    assert "publish" in done.stderr  # the bar
+    assert "6/6 [" in done.stderr
 
 
 def test_a_commit_that_landed_without_an_answer_is_a_success(hub: RunningHub, spoilable: Any) -> None:

@@ -75,6 +75,12 @@ def test_a_broken_line_is_named_by_file_and_row(tmp_path: Path, line: str, words
     assert "\n" not in str(fault.value)
 
 
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_bytes(b'{"id":"\xff\xfe"}\n')
+    with pytest.raises(RecordError, match=r"p\.jsonl, row 1"):
+        list(read_records(tmp_path / "p.jsonl", Passage))
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"no\.jsonl: cannot be read"):
         list(read_records(tmp_path / "no.jsonl", Passage))

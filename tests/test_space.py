@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -12,31 +13,13 @@ from space.answering import MAX_CHARACTERS, QuestionError, answer, check_questio
 from space.ask import ask
 from space.compare import compare
 from space.evaluate import Run, draw, evaluate
-from space.evaluation_views import points, published_panel, summary, table
+from space.evaluation_views import points, published_panel, run_status, summary, table
 from space.models import Models
-from space.published import headline
+from space.published import headline, live_formulation
 from space.settings import Settings
-from space.text import safe_markdown
+from space.text import per_second, seconds
 from tests.space_fakes import ENCODER, FakeEngine, served
 from tests.space_world import HOSTILE, metrics, questions
-
-
-@pytest.mark.parametrize(
-    ("written", "shown"),
-    [
-        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
-        ("&lt;img src=x>", "&amp;lt;img src=x>"),
-        ("![a](http://tracker.invalid/p.png)", "!&#91;a]&#40;http://tracker.invalid/p.png)"),
-        ("![a][b]\n\n[b]: http://tracker.invalid", "!&#91;a]&#91;b]\n\n[b]&#58; http://tracker.invalid"),
-        ("[bank](javascript:alert(1))", "[bank]&#40;javascript:alert(1))"),
-        ("**bold** and $a<b$", "**bold** and $a&lt;b$"),
-        ("`a<b>` and <b>", "`a<b>` and &lt;b>"),
-        ("```html\n<b>\n```\n<b>", "```html\n<b>\n```\n&lt;b>"),
-        ("`one\n<img src=x>` two", "`one\n&lt;img src=x>` two"),
-    ],
-)
-def test_markdown_keeps_format_and_loses_html_images_and_links(written: str, shown: str) -> None:
-    assert safe_markdown(written) == shown
 
 
 def test_questions_are_bounded_whoever_sends_them() -> None:
@@ -148,6 +131,12 @@ def test_evaluate_stops_and_refuses() -> None:
     rest = list(stream)
     assert [len(run.rows) for run in seen] == [0, 1, 2]
     assert [(run.state, len(run.rows)) for run in rest] == [("stopped", 2)]
+    for engines in ({"base": FakeEngine(busy=True)}, {"tuned": FakeEngine(busy=True)}):
+        cancel = threading.Event()
+        stream = evaluate(served(**engines), 3, "letter", 0, cancel)
+        next(stream)
+        threading.Timer(0.1, cancel.set).start()
+        assert [(run.state, len(run.rows)) for run in stream] == [("stopped", 0)]
     wrong = ((0, "letter", 0), (26, "letter", 0), (1.5, "letter", 0), (3, "essay", 0), (3, "cloze", -1))
     for number, formulation, sample in wrong:
         (run,) = evaluate(served(), number, formulation, sample, threading.Event())
@@ -178,6 +167,7 @@ def test_figures_of_a_run_are_wilson_intervals_and_a_verdict() -> None:
     assert "3<small> / 10</small>" in html
     assert "30 %, interval 11 to 60" in html
     assert "no difference shown" in html
+    assert "10 questions, prompt: letter (chat)." in html
 
 
 def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
@@ -186,11 +176,29 @@ def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
         ("Base", 0.31, 200),
         ("GGUF, as served here", 0.475, 200),
     ]
-    assert (result.task, result.prompt, result.verdict[:21]) == ("research", "letter (chat)", "better by 16.5 points")
+    assert (result.task, result.prompt, result.verdict[:21]) == ("research", "cloze (chat)", "better by 16.5 points")
     with pytest.raises(ValueError, match="not in the known schema"):
         headline({"schema": 1, "models": []})
     models = served()
     models.published = {**metrics(), "headline": {"task": "<b>", "formulation": "letter (chat)", "metric": "acc"}}
     assert "<b>" not in published_panel(models)
+    assert [live_formulation(found) for found in (metrics(), models.published, None)] == ["cloze", "letter", None]
+    other = {**metrics(), "headline": {"task": "research", "formulation": "cloze (plain)", "metric": "acc_norm"}}
+    assert live_formulation(other) is None
     models.published, models.unpublished = None, "demo/x@main: <none>"
     assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(models)
+
+
+def test_numbers_are_rounded_as_people_read_them() -> None:
+    assert [seconds(value) for value in (0.0, 0.04, 0.1, 2.44, 9.97, 3600)] == [
+        *("under 0.1 s", "under 0.1 s", "0.1 s", "2.4 s", "10 s", "3,600 s"),
+    ]
+    assert [per_second(value) for value in (7.25, 99.94, 99.96, 3943.7)] == [
+        *("7.2 per second", "99.9 per second", "100 per second", "3,944 per second"),
+    ]
+    ticks = (number / 1000 for number in itertools.count())
+    options = {"temperature": 0.0, "cancel": threading.Event(), "clock": lambda: next(ticks)}
+    *_, last = answer(FakeEngine(), "What?", **options)
+    assert last.status == "Done · 3 tokens · 333 per second · under 0.1 s"
+    run = Run((), 3, "letter", left=0.02)
+    assert "0 of 3 questions · under 0.1 s left" in run_status(run)

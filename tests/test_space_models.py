@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,13 +17,14 @@ import pytest
 
 from qa.artifacts import ArtifactError, Reference
 from qa.engine import ModelFileError
+from space import credits, views
 from space import models as models_module
-from space import views
 from space.models import Models, NotReadyError, Part
-from space.settings import DEFAULT_MODEL, Settings, SettingsError
+from space.settings import DEFAULT_MODEL, Settings, SettingsError, check_address
 from space.stopping import Stops
 from tests.space_fakes import FakeEngine
 from tests.space_world import metrics, questions
+from tests.test_structure import imported
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +54,32 @@ def test_the_app_ends_with_code_2_and_that_line() -> None:
     ended = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr == "error: FOOTNOTE_PORT='seven' is not a port; set it to a number from 1 to 65535\n"
+
+
+def test_a_taken_port_is_one_line_before_anything_is_built() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environment = {**os.environ, "FOOTNOTE_PORT": str(port)}
+        ended = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        f"error: FOOTNOTE_PORT={port} cannot be had on 127.0.0.1 (Address already in use); set another\n"
+    )
+    check_address("127.0.0.1", port)
+    with pytest.raises(SettingsError, match=r"FOOTNOTE_HOST='192.0.2.1' is no address of this machine"):
+        check_address("192.0.2.1", port)
+
+
+def test_whatever_the_page_imports_is_among_what_the_space_installs() -> None:
+    files = [ROOT / "app.py", *(ROOT / "space").rglob("*.py"), *(ROOT / "qa").glob("*.py")]
+    heads = {name.split(".")[0] for path in files for name in imported(path)}
+    others = heads - set(sys.stdlib_module_names) - {"qa", "space"}
+    names = {"llama_cpp": "llama-cpp-python", "yaml": "PyYAML"}
+    wanted = {line.partition("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line}
+    assert {"httpx2", "tqdm", "starlette", "yaml"} <= others
+    assert {names.get(name, name) for name in others} <= wanted
 
 
 def test_the_app_imports_nothing_of_the_jobs() -> None:
@@ -130,6 +159,82 @@ def test_a_damaged_model_is_refused_with_reason_and_variable(monkeypatch: pytest
     assert "/cache" not in base.problem
     assert tuned.problem == "It failed to load (ValueError); see the server's log."
     assert "no multiple-choice questions" in data.problem
+
+
+CARDS = {
+    "---\nlicense: apache-2.0\n---\n# A model": ("apache-2.0", ""),
+    "---\nlicense: other\nlicense_name: qwen-research\nlicense_link: https://a.b/c\n---\n": (
+        "qwen-research",
+        "https://a.b/c",
+    ),
+    "---\nlicense: [mit, apache-2.0]\nlicense_link: 'javascript:alert(1)'\n---\n": ("mit, apache-2.0", ""),
+    "# No metadata": ("", ""),
+    "---\nlicense: mit\nlicense_link: [https://a.b]\n---\n": ("mit", ""),
+    "---\nlicense: 'mit\n---\n": ("not readable", ""),
+    "---\n- license\n- mit\n---\n": ("not readable", ""),
+    "---\nlicense: {name: mit}\n---\n": ("not readable", ""),
+    "---\n\tlicense: mit\n---\n": ("not readable", ""),
+    "---\nlicense: mit\nmodel-index: nonsense\n1: 2\n---\n": ("mit", ""),
+    f"---\nlicense: {'[' * 5000}\n---\n": ("not readable", ""),
+    "---\nlicense: m\xeft\n---\n".encode("latin-1"): ("not readable", ""),
+}
+
+
+@pytest.mark.parametrize(("card", "licence"), CARDS.items())
+def test_whatever_a_card_says_the_model_is_credited(
+    card: str | bytes, licence: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_bytes(card if isinstance(card, bytes) else card.encode())
+    monkeypatch.setattr(credits, "hf_hub_download", lambda *_, **__: str(readme))
+    credit = credits.credit_of("Base model", Reference("a/b"), Path("/cache/snapshots/c0ffee/x.gguf"))
+    assert (credit.licence, credit.licence_link) == licence
+    assert (credit.repository, credit.revision) == ("a/b", "c0ffee")
+    assert views.escape(credit.licence or "see its card") in views.credits([credit])
+
+
+@pytest.mark.parametrize("failing", ["credit_of", "pull_metrics"])
+def test_trying_again_never_leaves_an_engine_behind(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def fault(*_: object, **__: object) -> None:
+        if "failed" not in seen:
+            raise RuntimeError("a fault of ours")
+
+    seen: list[str] = []
+    monkeypatch.setattr(models_module, "pull_gguf", lambda _, *, variable, **__: Path(f"/cache/{variable}.gguf"))
+    monkeypatch.setattr(models_module, "pull_rows", lambda *_, **__: questions())
+    monkeypatch.setattr(models_module, "pull_metrics", lambda *_, **__: metrics())
+    monkeypatch.setattr(models_module, "credit_of", lambda *_: None)
+    monkeypatch.setattr(models_module, failing, fault)
+    monkeypatch.setattr(models_module, "Engine", SimpleNamespace(load=lambda path, n_ctx: opened.append(path)))
+    models = Models(Settings.read({}))
+    models.start()
+    wait_until(models, lambda: models.settled)
+    assert models.parts()[0].phase == "failed"
+    models._thread.join(5)
+    seen.append("failed")
+    models.start()
+    wait_until(models, lambda: models.settled)
+    assert [part.phase for part in models.parts()] == ["ready"] * 3
+    assert sorted(opened) == [Path("/cache/FOOTNOTE_BASE.gguf"), Path("/cache/FOOTNOTE_MODEL.gguf")]
+
+
+def test_threads_do_not_undo_what_others_say_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(part: Part, **changes: object) -> Part:
+        time.sleep(0.02)
+        return dataclasses.replace(part, **changes)
+
+    monkeypatch.setattr(models_module, "replace", slowly)
+    models = Models(Settings.read({}))
+    told = ({"phase": "loading"}, {"done": 7}, {"total": 9}, {"problem": "none"})
+    threads = [threading.Thread(target=models._set, args=("base",), kwargs=changes) for changes in told]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    base = models.parts()[2]
+    assert (base.phase, base.done, base.total, base.problem) == ("loading", 7, 9, "none")
 
 
 def test_a_stop_reaches_the_visitors_own_job_alone() -> None:

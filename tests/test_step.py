@@ -48,7 +48,7 @@ def test_a_step_is_done_once_and_says_what_it_did(tmp_path: Path, source: Path) 
     assert not (tmp_path / "out.partial").exists()
 
 
-@pytest.mark.parametrize("change", ["argument", "input", "missing output", "resized output"])
+@pytest.mark.parametrize("change", ["argument", "input", "missing output", "resized output", "other output"])
 def test_a_step_is_done_again_when_something_changed(tmp_path: Path, source: Path, change: str) -> None:
     calls: list[Path] = []
     make(tmp_path / "out", source, calls, loud=True)
@@ -56,6 +56,8 @@ def test_a_step_is_done_again_when_something_changed(tmp_path: Path, source: Pat
         source.write_text("other")
     elif change == "missing output":
         (tmp_path / "out" / "result.txt").unlink()
+    elif change == "other output":
+        (tmp_path / "out" / "result.txt").write_text("HALLO")
     elif change == "resized output":
         (tmp_path / "out" / "result.txt").write_text("HE")
     record, new = make(tmp_path / "out", source, calls, loud=change != "argument")
@@ -143,3 +145,50 @@ def test_a_folders_fingerprint_follows_names_and_contents(tmp_path: Path) -> Non
     assert fingerprint(tmp_path) == before
     (tmp_path / "a").rename(tmp_path / "b")
     assert fingerprint(tmp_path) != before
+
+
+@pytest.mark.parametrize("moment", ["before it is placed", "between the renames"])
+def test_a_kill_after_the_last_byte_loses_nothing(tmp_path: Path, source: Path, moment: str) -> None:
+    calls: list[Path] = []
+    make(tmp_path / "out", source, calls, loud=True)
+    (tmp_path / "out").rename(tmp_path / "out.partial")
+    if moment == "before it is placed":
+        (tmp_path / "out.partial" / CHECKPOINTS).mkdir()
+        (tmp_path / "out.partial" / "claim.json").write_text("{}")
+    else:
+        (tmp_path / "out.old").mkdir()
+    record, new = make(tmp_path / "out", source, calls, loud=True)
+    assert (new, len(calls)) == (True, 1)
+    assert record.outputs["result.txt"]["bytes"] == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["result.txt", "step.json"]
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    def work(folder: Path) -> dict[str, object]:
+        with pytest.raises(UserError, match="another process is at work in it"):
+            run_step("slow", tmp_path / "out", arguments={}, inputs={}, work=lambda _: {})
+        return {"first": True}
+
+    record, _ = run_step("slow", tmp_path / "out", arguments={}, inputs={}, work=work)
+    assert record.figures == {"first": True}
+
+
+def test_a_full_disk_and_a_missing_right_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    import errno
+
+    from jobs.errors import run_main
+
+    for fault, words in (
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "/x/y: no space left"),
+        (RuntimeError("PytorchStreamWriter failed: No space left on device"), "the disk: no space left"),
+        (PermissionError(errno.EACCES, "denied", "/x/z"), "/x/z: no right to read or write it"),
+    ):
+
+        def main(fault: Exception = fault) -> None:
+            raise fault
+
+        with pytest.raises(SystemExit) as end:
+            run_main(main)
+        assert end.value.code == 2
+        assert words in capsys.readouterr().err

@@ -144,7 +144,11 @@ def test_prose_and_invented_evidence_are_refused_with_reasons(tmp_path: Path, en
     ]
     assert figures["funnel"]["replies_unread"] == 1
     assert figures["funnel"]["pairs_rejected"] == 2
-    assert len(endpoint.requests) == 5  # the reply in prose was asked for once more
+    weather = [r["messages"] for r in endpoint.requests if "d1.md" in r["messages"][1]["content"]]
+    assert (len(endpoint.requests), len(weather)) == (5, 2)  # the reply in prose was asked for once more,
+    first, second = (messages[1]["content"] for messages in weather)  # in other words, as the server is greedy
+    assert second.startswith(f"{first}\n\n")
+    assert "no JSON" in second.removeprefix(first)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs.config import CONFIGS, Train, load_config
+from jobs.config import Train
+from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
 from jobs.step import CHECKPOINTS, file_sha256, read_step
 from jobs.train import train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Any
 
@@ -23,7 +22,10 @@ _CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.I)
 
 def read(data: bytes) -> Extract:
     """Read a page. Raises `UnreadableError` where there is no text but boilerplate."""
-    tree = lxml_html.document_fromstring(_decode(data).encode(), parser=lxml_html.HTMLParser(encoding="utf-8"))
+    try:
+        tree = lxml_html.document_fromstring(_decode(data), parser=lxml_html.HTMLParser(encoding="utf-8"))
+    except etree.ParserError as error:  # nothing but a comment or a byte-order mark
+        raise UnreadableError(f"no text in it ({error})") from error
     metadata = _metadata(tree)
     _prune(tree)
     found = trafilatura.bare_extraction(
@@ -36,14 +38,15 @@ def read(data: bytes) -> Extract:
     return extract
 
 
-def _decode(data: bytes) -> str:
+def _decode(data: bytes) -> bytes:
+    """The page as UTF-8, from the encoding that it declares."""
     declared = _CHARSET.search(data[:2048])
     charset = declared[1].decode("ascii").lower() if declared else "utf-8"
     if charset in ("utf-8", "utf8") or b"\0" in data:
-        return decode(data)
+        return decode(data).encode()
     try:
-        return codecs.decode(data, charset)
-    except (LookupError, UnicodeDecodeError) as error:
+        return data.decode(charset).encode()
+    except (LookupError, UnicodeError) as error:  # LookupError also for Python's codecs of no text: rot13, base64, hex
         raise UnreadableError(f"not in the encoding it declares ({charset})") from error
 
 

@@ -95,7 +95,7 @@ class _Walk:
 
     def heading(self, node: Any) -> None:
         self.flush()
-        text = _text([group for group in node.nodeargd.argnlist if isinstance(group, LatexGroupNode)][-1:])
+        text = _text([group for group in _arguments(node) if isinstance(group, LatexGroupNode)][-1:])
         if node.macroname == "title":
             self.extract.title = text
         elif node.macroname == "date":
@@ -134,6 +134,11 @@ class _Walk:
             self.extract.blocks.append(Block(self.section, text))
 
 
+def _arguments(macro: LatexMacroNode) -> Sequence[Any]:
+    """A macro's arguments; pylatexenc gives one at the file's end that lacks them no list at all."""
+    return (macro.nodeargd.argnlist or ()) if macro.nodeargd else ()
+
+
 def _chars(node: Any, text: str) -> LatexCharsNode:
     return LatexCharsNode(parsing_state=node.parsing_state, chars=text, pos=node.pos, len=len(text))
 
@@ -147,7 +152,7 @@ def _items(nodes: Sequence[Any]) -> list[str]:
     items: list[list[Any]] = []
     for node in nodes:
         if isinstance(node, LatexMacroNode) and node.macroname == "item":
-            items.append([argument for argument in node.nodeargd.argnlist if argument is not None])
+            items.append([argument for argument in _arguments(node) if argument is not None])
         elif items:
             items[-1].append(node)
     return [_text(item) for item in items]

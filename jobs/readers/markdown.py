@@ -49,7 +49,7 @@ def read_markdown(text: str) -> Extract:
 def _front_matter(text: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none
         raise UnreadableError(f"front matter is not valid YAML ({collapse(str(error))[:120]})") from error
     return values if isinstance(values, dict) else {}
 

@@ -1,7 +1,8 @@
 """The offline writer: stated facts → multiple-choice and open questions, by rule, the same for the same seed.
 
-The wrong options of a question are what documents on the same side of the split state of their own subjects, so that
-no test document's words stand in a training row.
+The wrong options of a question are what documents on the same side of the split state of their own subjects. A held-out
+side that has too few takes training documents' too, never the other way: no held-out document's words stand in a
+training row.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.documents import Rejection
+from jobs.progress import progress
 from jobs.writers.facts import Fact, Refusal, find_facts
 from jobs.writers.wording import alike, capitalised, normalised, number, question_text
 from qa.records import Passage, Question, Split
@@ -32,7 +34,8 @@ class Written:
 def write_offline(passages: Iterable[Passage], splits: Mapping[str, Split], seed: int) -> Written:
     """Questions of every stated fact: an open one, and a multiple-choice one where wrong options can be found."""
     passages = list(passages)
-    found = [item for passage in passages for item in find_facts(passage)]
+    reading = progress(passages, "writing questions", total=len(passages), unit="passage")
+    found = [item for passage in reading for item in find_facts(passage)]
     rejected = [Rejection(name=item.passage.id, reason=item.reason) for item in found if isinstance(item, Refusal)]
     facts, repeated = _first_of_each([item for item in found if isinstance(item, Fact)])
     rejected += repeated
@@ -62,7 +65,11 @@ def _first_of_each(facts: Sequence[Fact]) -> tuple[list[Fact], list[Rejection]]:
 
 
 class _Wrong:
-    """Finds wrong options: values of the same relation, of other subjects, in other documents of the same side."""
+    """Finds wrong options: values of the same relation, of other subjects, in other documents.
+
+    They come from the document's own side of the split, for a held-out one from the training side too where that has
+    fewer than three.
+    """
 
     def __init__(
         self, facts: Sequence[Fact], passages: Iterable[Passage], splits: Mapping[str, Split], seed: int

@@ -17,7 +17,6 @@ from jobs.writers.teachers import Teacher
 from jobs.writers.wording import normalised
 from qa.records import Passage, Question
 
-ATTEMPTS = 2  # a reply without JSON is asked for once more
 AT_ONCE = 8  # requests under way at a server, which batches them
 
 
@@ -94,12 +93,10 @@ def _whole_lines(lines: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def _ask(teacher: Teacher, passage: Passage, count: int) -> str:
-    reply = ""
-    for _ in range(ATTEMPTS):
-        reply = teacher(teacher_messages(passage, count))
-        try:
-            read_pairs(reply)
-        except BadPairError:
-            continue
-        break
+    """The reply; one without pairs is asked for once more, in other words, as greedy teachers repeat themselves."""
+    reply = teacher(teacher_messages(passage, count))
+    try:
+        read_pairs(reply)
+    except BadPairError:
+        return teacher(teacher_messages(passage, count, again=True))
     return reply

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.config import Writer
-from jobs.errors import UserError
+from jobs.errors import UserError, first_line
 from jobs.writers.pairs import SCHEMA
 from qa.prompts import END_OF_TEXT, Message, PromptEncoder
 
@@ -101,8 +101,8 @@ class TransformersTeacher:
             model = AutoModelForCausalLM.from_pretrained(name, dtype="auto").to(device).eval()
             return cls(model, tokenizer, PromptEncoder.from_transformers(tokenizer))
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{name}: cannot be a teacher ({reason}); give a ChatML model such as Qwen2.5") from None
+            reason = f"cannot be a teacher ({first_line(error)}); give a ChatML model such as Qwen2.5"
+            raise UserError(f"{name}: {reason}") from None
 
     def __call__(self, messages: Sequence[Message]) -> str:
         """The reply's text."""

@@ -1,0 +1,93 @@
+"""The gate before publishing: a GGUF that answers otherwise than its parent is refused, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import UserError
+from jobs.evaluation_report import write_items
+from jobs.gate import verify
+from jobs.step import write_json
+from qa.records import Answer
+from tests.runs import answer
+
+FILE = "model-q4_k_m.gguf"
+
+
+def evaluated(run: Path, answers: list[Answer]) -> Path:
+    (run / "evaluation").mkdir(parents=True)
+    write_json(run / "evaluation" / "gguf.json", {"source": FILE})
+    write_items(run / "evaluation" / "items.parquet", answers)
+    return run
+
+
+def asked(merged: list[bool], gguf: list[bool], **changes: Any) -> list[Answer]:
+    return [
+        answer(model, number, correct, **changes)
+        for model, given in (("merged", merged), ("gguf", gguf))
+        for number, correct in enumerate(given)
+    ]
+
+
+def right(count: int, n: int = 40) -> list[bool]:
+    return [number < count for number in range(n)]
+
+
+def test_a_file_that_answers_as_its_parent_is_verified(tmp_path: Path) -> None:
+    found = verify(evaluated(tmp_path, asked(right(30), right(29))))
+    assert (found.file, found.prompts, found.judged, found.agreed) == (FILE, 40, 40, 39)
+    assert "39 of 40" in found.sentence
+    assert "85 %" in found.sentence
+
+
+def test_other_token_ids_are_refused(tmp_path: Path) -> None:
+    answers = asked(right(30), right(30))
+    answers[-1] = answers[-1].model_copy(update={"prompt_sha256": "f" * 64})
+    with pytest.raises(UserError, match=rf"gguf/{FILE}: .*1 of 40 prompts as other token ids"):
+        verify(evaluated(tmp_path, answers))
+
+
+@pytest.mark.parametrize(("agreed", "passes"), [(38, True), (30, True), (29, False), (20, False)])
+def test_too_little_agreement_is_refused(tmp_path: Path, agreed: int, passes: bool) -> None:
+    """All 40 right in the parent; 30 of 40 is the fewest whose 95 % interval reaches 85 %."""
+    run = evaluated(tmp_path, asked(right(40), right(agreed)))
+    if passes:
+        assert verify(run).agreed == agreed
+    else:
+        with pytest.raises(UserError, match=rf"{FILE}: .*{agreed} of 40 .*85 % is asked"):
+            verify(run)
+
+
+def test_chance_is_refused_where_the_parent_is_better(tmp_path: Path) -> None:
+    run = evaluated(tmp_path, asked(right(17), right(10)))  # 33 of 40 agree, and still it knows nothing
+    with pytest.raises(UserError, match=rf"{FILE}: .*no better than chance where the merged weights do"):
+        verify(run)
+
+
+def test_near_ties_of_a_task_at_chance_are_not_judged(tmp_path: Path) -> None:
+    guessed = asked(right(8), right(8)[::-1], task="arc_easy", formulation="cloze (chat)")
+    found = verify(evaluated(tmp_path, asked(right(30), right(30)) + guessed))
+    assert (found.prompts, found.judged, found.agreed) == (80, 40, 40)
+
+
+def test_two_models_that_guess_must_at_least_guess_alike(tmp_path: Path) -> None:
+    found = verify(evaluated(tmp_path / "alike", asked(right(10), right(12))))
+    assert "says little" in found.sentence
+    other = asked(right(10), right(0))
+    other = [row.model_copy(update={"predicted": "C"}) if row.model == "gguf" else row for row in other]
+    with pytest.raises(UserError, match=rf"{FILE}: .*0 of 40 .*two models that guess"):
+        verify(evaluated(tmp_path / "apart", other))
+
+
+def test_an_evaluation_without_both_models_is_refused(tmp_path: Path) -> None:
+    alone = [row for row in asked(right(30), right(30)) if row.model == "gguf"]
+    with pytest.raises(UserError, match=r"items.parquet: merged and gguf were not asked the same questions"):
+        verify(evaluated(tmp_path / "alone", alone))
+    (tmp_path / "alone" / "evaluation" / "items.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(UserError, match=r"items.parquet: cannot be read"):
+        verify(tmp_path / "alone")
+    with pytest.raises(UserError, match=r"gguf.json: no evaluation of a model named gguf"):
+        verify(tmp_path / "nothing")

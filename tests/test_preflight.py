@@ -1,0 +1,88 @@
+"""The dry run finds before the first paid minute what would end a run later, and its estimate is arithmetic."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobs.estimate import GPUS, cost_table, parameters, training_flops
+from local_hub.seeding import seed_all
+from local_hub.testing import RunningHub, running_hub
+
+ROOT = Path(__file__).parents[1]
+QWEN_3B = SimpleNamespace(
+    hidden_size=2048, intermediate_size=11008, num_hidden_layers=36, num_attention_heads=16, num_key_value_heads=2,
+    vocab_size=151936, tie_word_embeddings=True,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hub(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        seed_all(running.store, shared_data / "hub")
+        yield running
+
+
+def dry_run(hub: RunningHub, home: Path, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.pipeline", "--config", "jobs/configs/qwen2.5-3b.yaml", "--dry-run", *words]
+    env = {**os.environ, **hub.environment(home, token), "COLUMNS": "300"}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_parameters_are_those_of_the_real_model() -> None:
+    assert parameters(QWEN_3B) == pytest.approx(3_085_938_688, rel=1e-4)
+
+
+def test_flops_and_cost_are_the_formulas() -> None:
+    assert training_flops(100, [10, 20], 3) == 2 * 100 * (1 + 2) * 30 * 3
+    table = cost_table(GPUS["h200 (141 GB)"][0] * 1e12 * 0.25 * 3600, "x")
+    assert list(table.columns[0].cells)[-1] == "h200 (141 GB)"
+    assert (list(table.columns[1].cells)[-1], list(table.columns[2].cells)[-1]) == ("1.50", "7.50")
+
+
+def test_the_real_run_is_checked_and_estimated(hub: RunningHub, tmp_path: Path) -> None:
+    shown = dry_run(hub, tmp_path / "home", "--namespace", "demo", "--run", str(tmp_path / "run"))
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "learning_rate: 5.0e-05" in shown.stdout
+    for words in (
+        "Qwen/Qwen2.5-3B-Instruct: qwen2, 3.09 billion weights",
+        "qwen-research: carried into every card",
+        "allenai/ai2_arc: train 3,3",
+        "damaged rows that will be skipped: 1",
+        "the token may write to demo",
+        "are over 512 tokens and will be dropped",
+        "GB free, about 31.4 GB needed",
+        "a10g-small (24 GB)",
+        "assumed, not measured",
+    ):
+        assert words in shown.stdout, words
+    assert "✗" not in shown.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_problem_is_shown_at_once(hub: RunningHub, tmp_path: Path) -> None:
+    words = ("--namespace", "demo", "--documents", "no/such", "--arc", "nobody/arc", "--run", str(tmp_path / "run"))
+    shown = dry_run(hub, tmp_path / "home", *words, token=hub.read_token)
+    assert shown.returncode == 2
+    problems = [line for line in shown.stdout.splitlines() if "✗" in line]
+    assert [line.split()[1] for line in problems] == ["documents", "Hub", "ARC", "rows"]
+    assert "no/such: no documents there" in shown.stdout
+    assert "nobody/arc" in shown.stdout
+    assert "HF_TOKEN" in shown.stdout
+    assert "Traceback" not in shown.stdout + shown.stderr
+
+
+def test_a_run_that_would_fail_late_fails_before_its_first_step(hub: RunningHub, tmp_path: Path) -> None:
+    env = {**os.environ, **hub.environment(tmp_path / "home")}
+    command = [sys.executable, "-m", "jobs.pipeline", "--config", "jobs/configs/qwen2.5-3b.yaml"]
+    command += ["--set", "base.model=allenai/nothing", "--run", str(tmp_path / "run")]
+    shown = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert shown.returncode == 2
+    assert "allenai/nothing" in shown.stderr
+    assert not (tmp_path / "run").exists()
