@@ -98,7 +98,9 @@ def _card_licence(card: Path) -> Any:
 
 
 def _load(repository: str, config: str, revision: str, cache: str | None) -> Any:
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()  # one for every split, over in a second
 
     return _from_hub(
         repository,

@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs.errors import UserError
 from jobs.evaluation_figures import is_open
 from qa.records import Answer
-from qa.statistics import mcnemar, wilson
+from qa.statistics import CONFIDENCE, mcnemar, wilson
 
 # Where the merged weights know something, four bits turn few answers: on the tiny run Q4_K_M gave theirs to 95 %, and a
 # broken template or tensor gives one in four. The upper end of the 95 % interval is compared, so that a small test set
@@ -21,6 +21,7 @@ from qa.statistics import mcnemar, wilson
 # agree on the tiny run): that is judged only where there is nothing else, and must then be better than chance.
 MIN_AGREEMENT = 0.85
 ASKED = f"{100 * MIN_AGREEMENT:.0f} %"
+KNOWN = 0.999  # confidence that the parent beats chance at a task and prompt: of six at 0.95, one does so by luck
 SIGNIFICANT = 0.05  # McNemar's mid-p, below which a GGUF at chance is worse than its parent and not merely unlucky
 
 Pair = tuple[Answer, Answer]  # one question: the merged weights' answer and the GGUF's
@@ -44,7 +45,7 @@ def verify(run: Path) -> Verified:
     if differing := sum(merged.prompt_sha256 != gguf.prompt_sha256 for merged, gguf in pairs):
         raise _refused(path, f"reads {differing} of {len(pairs)} prompts as other token ids than the merged weights do")
     choice = [pair for pair in pairs if not is_open(pair[0])]
-    known = [pair for group in _groups(choice) if _beats_chance(group, 0) for pair in group]
+    known = [pair for group in _groups(choice) if _beats_chance(group, 0, KNOWN) for pair in group]
     if known and not _beats_chance(known, 1) and _worse(known):
         raise _refused(path, "answers no better than chance where the merged weights do: its template is likely broken")
     judged = known or choice
@@ -107,8 +108,8 @@ def _chance(pairs: Sequence[Pair]) -> float:
     return sum(1 / len(merged.option_logprobs) for merged, _ in pairs) / len(pairs)
 
 
-def _beats_chance(pairs: Sequence[Pair], side: int) -> bool:
-    return wilson(sum(pair[side].correct for pair in pairs), len(pairs))[0] > _chance(pairs)
+def _beats_chance(pairs: Sequence[Pair], side: int, confidence: float = CONFIDENCE) -> bool:
+    return wilson(sum(pair[side].correct for pair in pairs), len(pairs), confidence)[0] > _chance(pairs)
 
 
 def _worse(pairs: Sequence[Pair]) -> bool:

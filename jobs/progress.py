@@ -9,6 +9,7 @@ from typing import TypeVar
 from tqdm.auto import tqdm
 
 T = TypeVar("T")
+DELAY = 1.0  # seconds before a bar shows: what is over by then needs none
 LOG_INTERVAL = 15.0  # seconds between lines where stderr is a file: a bar redrawn ten times a second fills a log
 
 
@@ -27,4 +28,5 @@ def _label(what: str) -> str:
 
 
 def _style() -> dict[str, float | bool]:
-    return {"dynamic_ncols": True, "smoothing": 0.1, "mininterval": 0.2 if sys.stderr.isatty() else LOG_INTERVAL}
+    interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL
+    return {"dynamic_ncols": True, "smoothing": 0.1, "delay": DELAY, "mininterval": interval}

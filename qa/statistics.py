@@ -115,7 +115,9 @@ def smallest_detectable(n: int, discordant: int, *, design_effect: float = 1.0, 
         return 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        missing = alpha * math.sqrt(share) + beta * math.sqrt(max(0.0, share - middle**2)) - middle * math.sqrt(independent)
+        missing = (
+            alpha * math.sqrt(share) + beta * math.sqrt(max(0.0, share - middle**2)) - middle * math.sqrt(independent)
+        )
         low, high = (middle, high) if missing > 0 else (low, middle)
     return min(high, 1.0)
 

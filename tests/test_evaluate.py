@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,39 @@ def test_a_question_longer_than_the_window_is_named(world: Path, tmp_path: Path)
         evaluate_models(tmp_path / "dataset", {"base": world / "base.gguf"}, tmp_path / "out", evaluation=Evaluation())
 
 
-@pytest.mark.parametrize("name", ["metrics", "a b", "../x", ""])
+def test_what_decides_the_figures_is_claimed(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of the models, an adapter's base that is not evaluated itself, and the code: each runs it again."""
+    settings = {"evaluation": Evaluation(tasks=("research",), formulations=("letter",), limit=2), "seed": 3}
+    base = tmp_path / "base"
+    shutil.copytree(world / "base", base)
+    adapter = Path(shutil.copytree(world / "adapter", tmp_path / "adapter"))
+    config = load(adapter / "adapter_config.json") | {"base_model_name_or_path": str(base)}
+    (adapter / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    models: dict[str, Path | str] = {"adapter": adapter, "gguf": world / "base.gguf"}
+
+    def again(models: dict[str, Path | str]) -> bool:
+        return evaluate_models(world / "dataset", models, tmp_path / "out", base=base, **settings)[1]
+
+    assert again(models)
+    assert not again(models)
+    assert read_step(tmp_path / "out").inputs.keys() == {"dataset", "adapter", "adapter.base", "gguf"}
+    assert read_step(tmp_path / "out").arguments["order"] == ["adapter", "gguf"]
+    assert again(dict(reversed(models.items())))
+    assert load(tmp_path / "out" / "metrics.json")["order"] == ["gguf", "adapter"]
+    (base / "generation_config.json").write_text("{}", encoding="utf-8")
+    assert again(dict(reversed(models.items())))
+    monkeypatch.setattr(evaluate, "source_sha256", lambda *_: "other code")
+    assert again(dict(reversed(models.items())))
+
+
+def test_the_code_that_is_hashed_asks_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(evaluate, "source_sha256", lambda *modules: hashed.extend(each.__name__ for each in modules))
+    evaluate._code()
+    assert {"jobs.evaluate", "jobs.likelihood", "qa.prompts", "qa.choices", "qa.engine", "qa.statistics"} <= set(hashed)
+
+
+@pytest.mark.parametrize("name", ["metrics", "dataset", "a b", "../x", ""])
 def test_names_that_would_be_other_files_are_refused(name: str, world: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a model's name is"):
         evaluate_models(world / "dataset", {name: world / "base"}, tmp_path / "out", evaluation=Evaluation())

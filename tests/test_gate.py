@@ -62,7 +62,7 @@ def test_too_little_agreement_is_refused(tmp_path: Path, agreed: int, passes: bo
 
 
 def test_chance_is_refused_where_the_parent_is_better(tmp_path: Path) -> None:
-    run = evaluated(tmp_path, asked(right(17), right(10)))  # 33 of 40 agree, and still it knows nothing
+    run = evaluated(tmp_path, asked(right(22), right(14)))  # 32 of 40 agree, and still it knows nothing
     with pytest.raises(UserError, match=rf"{FILE}: .*no better than chance where the merged weights do"):
         verify(run)
 
@@ -71,6 +71,12 @@ def test_near_ties_of_a_task_at_chance_are_not_judged(tmp_path: Path) -> None:
     guessed = asked(right(8), right(8)[::-1], task="arc_easy", formulation="cloze (chat)")
     found = verify(evaluated(tmp_path, asked(right(30), right(30)) + guessed))
     assert (found.prompts, found.judged, found.agreed) == (80, 40, 40)
+
+
+def test_a_few_lucky_answers_are_no_knowledge(tmp_path: Path) -> None:
+    lucky = asked([True, True, True, True, False, False], [False, False, True, True, False, True], task="arc_easy")
+    found = verify(evaluated(tmp_path, asked(right(30), right(30), formulation="cloze (chat)") + lucky))
+    assert (found.prompts, found.judged) == (46, 40)
 
 
 def test_two_models_that_guess_must_at_least_guess_alike(tmp_path: Path) -> None:

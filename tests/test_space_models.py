@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,10 +77,12 @@ def test_whatever_the_page_imports_is_among_what_the_space_installs() -> None:
     files = [ROOT / "app.py", *(ROOT / "space").rglob("*.py"), *(ROOT / "qa").glob("*.py")]
     heads = {name.split(".")[0] for path in files for name in imported(path)}
     others = heads - set(sys.stdlib_module_names) - {"qa", "space"}
-    names = {"llama_cpp": "llama-cpp-python", "yaml": "PyYAML"}
-    wanted = {line.partition("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line}
+    names = packages_distributions()
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    wanted = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert {"httpx2", "tqdm", "starlette", "yaml"} <= others
-    assert {names.get(name, name) for name in others} <= wanted
+    missing = {name for name in others if not {each.lower().replace("_", "-") for each in names[name]} & wanted}
+    assert not missing
 
 
 def test_the_app_imports_nothing_of_the_jobs() -> None:
@@ -150,6 +153,8 @@ def test_a_damaged_model_is_refused_with_reason_and_variable(monkeypatch: pytest
 
     monkeypatch.setattr(models_module, "pull_gguf", lambda _, *, variable, **__: Path(f"/cache/{variable}.gguf"))
     monkeypatch.setattr(models_module, "pull_rows", lambda *_, **__: questions()[:0])
+    monkeypatch.setattr(models_module, "pull_metrics", lambda *_, **__: metrics())
+    monkeypatch.setattr(models_module, "credit_of", lambda *_: None)
     monkeypatch.setattr(models_module, "Engine", SimpleNamespace(load=load))
     models = Models(Settings.read({}))
     models.start()

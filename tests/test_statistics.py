@@ -58,6 +58,17 @@ def test_more_questions_show_less_and_clusters_show_more() -> None:
     assert 0 < smallest_detectable(1172, 0) < 0.01
 
 
+@pytest.mark.parametrize(
+    ("n", "discordant", "effect"), [(3830, 161, 997.0170652188608), (844, 546, 219.70819921062272)]
+)
+def test_the_root_survives_rounding_where_documents_leave_hardly_a_question(
+    n: int, discordant: int, effect: float
+) -> None:
+    """The bisection ends at √q here, and √q · √q is a last digit more than q."""
+    found = smallest_detectable(n, discordant, design_effect=effect, power=0.99 if n == 3830 else 0.8)
+    assert found == pytest.approx((discordant / n) ** 0.5, rel=1e-3)
+
+
 def test_bootstrap_by_document_is_wider_where_documents_agree() -> None:
     differences = np.repeat(np.random.default_rng(0).choice([-1, 0, 1], size=60), 5)
     whole = clustered_bootstrap(differences, np.repeat(np.arange(60), 5), seed=1)

@@ -76,7 +76,7 @@ def test_nothing_but_format_comes_of_what_tries_to_hide_in_code(written: str) ->
 
 
 def test_the_hazards_are_some() -> None:
-    """What the tests above rest on: unchanged, most of these strings make HTML, images or links (the rest in the page alone)."""
+    """What the tests above rest on: unchanged, most of these strings make HTML, images or links."""
     wanted = {"html_inline", "html_block", "image", "link_open"}
     dangerous = [written for written in HAZARDS if wanted & {token.type for token in tokens(written)}]
     assert len(dangerous) >= 12
