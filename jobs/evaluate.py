@@ -145,7 +145,7 @@ def _ask(
     missing = [part for part, path in files.items() if not path.is_file()]
     moved.update(sum(len(rows.open if part == "open" else rows.choice) for part in files if part not in missing))
     if missing:
-        moved.set_postfix_str(name)
+        moved.set_postfix_str(name, refresh=False)
         with closing(open_backend(name, source, batch_tokens=evaluation.batch_tokens)) as backend:
             examiner = Examiner(name, backend, evaluation, moved.update)
             for part in missing:

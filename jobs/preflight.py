@@ -1,4 +1,4 @@
-"""What can be checked before the first paid minute: documents, base, licence, ARC, rows that will not fit, disk, Hub."""
+"""What can be checked before the first paid minute: documents, Hub, disk, base, licence, ARC, rows that do not fit."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ class Preflight:
     def licence(self) -> str:
         from jobs.licences import base_licence
 
-        return f"{base_licence(self.config.base.model, self.config.base.revision).words}: carried into every card made from it"
+        licence = base_licence(self.config.base.model, self.config.base.revision)
+        return f"{licence.words}: carried into every card made from it"
 
     def arc(self) -> str:
         rows, damaged = self.arc_rows

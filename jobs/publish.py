@@ -125,7 +125,7 @@ def _send(staged: Sequence[Staged], private: bool) -> dict[str, dict[str, Any]]:
     published: dict[str, dict[str, Any]] = {}
     with bar(len(staged), "publish", unit="repository") as shown:
         for each in staged:
-            shown.set_postfix_str(each.repository)
+            shown.set_postfix_str(each.repository, refresh=False)  # a refresh would show the bar before its time
             title = f"Publish {each.repository.split('/')[1]}"
             done = commit_files(each.repository, each.repo_type, each.files, private=private, title=title)
             published[each.kind] = asdict(done)

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
+from jobs import publish as publishing
 from jobs.errors import UserError
 from jobs.evaluation_report import write_items
-from jobs.hub import check_rights
+from jobs.hub import Published, check_rights
+from jobs.staging import Staged
 from jobs.step import file_sha256, read_step
 from local_hub.faults import fail, lose_answer
 from local_hub.testing import RunningHub, running_hub
@@ -134,8 +136,16 @@ def test_what_somebody_else_put_there_is_not_deleted_unless_asked(hub: RunningHu
     done = publish(hub, spoilable.run, spoilable.home, "--name", "taken", "--replace")
     assert done.returncode == 0, done.stderr
     assert "pytorch_model.bin" not in api(hub).list_repo_files(theirs)
-    assert "publish" in done.stderr  # the bar
-    assert "6/6 [" in done.stderr
+
+
+def test_a_bar_goes_over_the_repositories(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars, real = [], publishing.bar
+    monkeypatch.setattr(publishing, "bar", lambda *words, **options: bars.append(real(*words, **options)) or bars[-1])
+    sent = lambda name, kind, files, **_: Published(name, kind, "0" * 40, name, len(files), 0, True)  # noqa: E731
+    monkeypatch.setattr(publishing, "commit_files", sent)
+    staged = [Staged(kind, f"demo/x-{kind}", "model", {}) for kind in ("base", "adapter", "gguf")]
+    assert list(publishing._send(staged, private=False)) == ["base", "adapter", "gguf"]
+    assert [(each.desc.strip(), each.n, each.total, each.unit) for each in bars] == [("publish", 3, 3, "repository")]
 
 
 def test_a_commit_that_landed_without_an_answer_is_a_success(hub: RunningHub, spoilable: Any) -> None:

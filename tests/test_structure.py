@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"collect", "write_questions", "pretrain", "build_dataset", "train", "merge", "export", "evaluate", "publish", "build_index"}
+STEPS = set("collect write_questions build_index pretrain build_dataset train merge export evaluate publish".split())
 ROOMS = ("qa", "jobs", "space", "local_hub", "data_cards")
 FORBIDDEN = {
     "qa": {"jobs", "space", "local_hub", "torch", "transformers", "datasets", "gradio"},
