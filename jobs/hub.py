@@ -100,6 +100,14 @@ def head_of(repository: str, kind: Kind) -> str | None:
         raise explain(error, repository) from None
 
 
+def commit_of(model: str, revision: str) -> str:
+    """The commit that a branch or tag of a model stands for now. Raises `UserError` where the Hub does not say."""
+    try:
+        return HfApi().model_info(model, revision=revision).sha or revision
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
+        raise explain(error, f"base model {model}") from None
+
+
 def explain(error: BaseException | None, subject: str) -> UserError:
     """What an error of the Hub's client means for who runs the command."""
     hub = constants.ENDPOINT

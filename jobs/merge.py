@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.adapters import base_of, check_base_of
 from jobs.errors import UserError, first_line, run_main
 from jobs.progress import bar
 from jobs.safetensors_stream import read_header, write_stream
@@ -30,8 +31,13 @@ CARRIED = (
 ).split()
 
 
-def merge(base: str, adapter: Path, out: Path, *, revision: str = "main") -> tuple[StepRecord, bool]:
-    """Merge `adapter` into `base` (Hub id or folder); `out` is a transformers folder with the base's tokenizer."""
+def merge(base: str, adapter: Path, out: Path, *, revision: str | None = None) -> tuple[StepRecord, bool]:
+    """Merge `adapter` into `base` (Hub id or folder); `out` is a transformers folder with the base's tokenizer.
+
+    `revision` of a Hub id: by default the one that the adapter was trained on; any other is refused.
+    """
+    revision = revision or base_of(adapter)[1]
+    check_base_of(adapter, base, revision)
     folder = base_folder(base, revision)
     return run_step(
         "merge",
@@ -158,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.merge", description=__doc__.split("\n\n")[0])
     parser.add_argument("base", help="base model: Hub id or folder")
     parser.add_argument("adapter", type=Path, help="folder that train made")
-    parser.add_argument("--revision", default="main", help="of the base on the Hub")
+    parser.add_argument("--revision", help="of the base on the Hub (default: the one the adapter was trained on)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     record, new = merge(options.base, options.adapter, options.out, revision=options.revision)

@@ -184,16 +184,9 @@ def _pinned(config: RunConfig) -> RunConfig:
     """The configuration with the base's branch or tag replaced by its commit, so that every step has the same base."""
     if config.base.pretrain or Path(config.base.model).is_dir():
         return config
-    import httpx2
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from jobs.hub import commit_of
 
-    from jobs.hub import explain
-
-    try:
-        commit = HfApi().model_info(config.base.model, revision=config.base.revision).sha
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
-        raise explain(error, f"base model {config.base.model}") from None
+    commit = commit_of(config.base.model, config.base.revision)
     return config.model_copy(update={"base": config.base.model_copy(update={"revision": commit})})
 
 

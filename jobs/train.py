@@ -28,9 +28,13 @@ def train(
     dataset: Path, out: Path, *, base: str, revision: str, settings: Train, max_length: int, seed: int
 ) -> tuple[StepRecord, bool]:
     """Train an adapter of `base` (Hub id or folder) on a data set's training rows into `out`."""
+    from jobs.hub import commit_of
+
     inputs = {"dataset": dataset}
     if Path(base).is_dir():
         inputs["base"] = Path(base)
+    else:
+        revision = commit_of(base, revision)  # recorded, so that nobody merges into what the branch became later
     arguments = {
         "base": base,
         "revision": revision,

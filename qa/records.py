@@ -91,7 +91,7 @@ class Question(Record):
 
     @classmethod
     def from_arc(cls, row: dict[str, Any], *, task: str, source: str, licence: str) -> Question:
-        """A row of ARC's schema (`id`, `question`, `choices{text,label}`, `answerKey`): 2 options or more, any label."""
+        """A row of ARC's schema: `id`, `question`, `choices{text,label}`, `answerKey`; any number of options."""
         try:
             texts, labels = tuple(row["choices"]["text"]), tuple(row["choices"]["label"])
             key = str(row["answerKey"]).strip()

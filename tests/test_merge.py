@@ -117,11 +117,13 @@ def test_what_cannot_be_merged_is_refused_by_name(
 
 def test_an_adapter_for_another_base_is_refused(adapter: Path, tmp_path: Path) -> None:
     tiny_model(tmp_path / "wide", width=128)
-    with pytest.raises(UserError, match="made for another base"):
+    with pytest.raises(UserError, match=r"was trained on .* not on .*wide"):
         merge(str(tmp_path / "wide"), adapter, tmp_path / "merged")
     tiny_model(tmp_path / "shallow", layers=1)
-    with pytest.raises(UserError, match="made for another base"):
-        merge(str(tmp_path / "shallow"), adapter, tmp_path / "merged")
+    for name in ("wide", "shallow"):  # of the right name, yet other tensors stand there now
+        renamed = changed(adapter, tmp_path / f"for-{name}", base_model_name_or_path=str(tmp_path / name))
+        with pytest.raises(UserError, match="made for another base"):
+            merge(str(tmp_path / name), renamed, tmp_path / "merged")
 
 
 @pytest.mark.parametrize(("damage", "words"), [("cut", "cut short"), ("text", "not a safetensors file")])
@@ -130,8 +132,9 @@ def test_a_damaged_file_is_one_line(base: Path, adapter: Path, tmp_path: Path, d
     shutil.copytree(base, folder)
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100] if damage == "cut" else b"no model at all")
+    renamed = changed(adapter, tmp_path / "renamed", base_model_name_or_path=str(folder))
     with pytest.raises(UserError, match=words):
-        merge(str(folder), adapter, tmp_path / "merged")
+        merge(str(folder), renamed, tmp_path / "merged")
     broken = changed(adapter, tmp_path / "broken")
     path = broken / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
