@@ -83,7 +83,7 @@ def install(folder: Path, wheels: str) -> None:
     if not (folder / "bin" / "python").exists():
         venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    pip(python, "pip", "pip", "setuptools", "wheel", wheels=wheels)
+    pip(python, "pip", "--upgrade", "pip", "setuptools", "wheel", wheels=wheels)
     pip(python, "PyTorch", pinned("torch"), wheels=wheels)
     llama = (
         f"llama.cpp's core, compiled on {os.cpu_count()} cores where no wheel is at hand "

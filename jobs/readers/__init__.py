@@ -31,7 +31,7 @@ def read_document(path: Path) -> Extract:
     """Read one file by its suffix, and its sidecar `FILE.yaml` over what it says itself. Raises `UnreadableError`."""
     try:
         return _read_document(path)
-    except UnreadableError:
+    except (UnreadableError, ImportError):  # a package that is missing is no fault of the document
         raise
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror})") from error
