@@ -85,13 +85,13 @@ def print_summary(steps: Sequence[tuple[str, StepRecord, bool]], run: Path) -> N
 
 
 def verdicts(metrics: dict[str, Any]) -> list[str]:
-    """The sentence of each artefact against the base on the headline questions."""
+    """The sentence of each artefact against the base: on the headline questions, and wherever a difference shows."""
     headline = metrics["headline"]
     return [
-        f"{ARTEFACTS.get(entry['model'], entry['model'])} against base, {entry['task']}, {entry['formulation']}: "
-        f"{entry['verdict']}"
+        f"{ARTEFACTS.get(entry['model'], entry['model'])} against base, {entry['task']}, {entry['formulation']}, "
+        f"{entry['metric']}: {entry['verdict']}"
         for entry in metrics["comparisons"]
-        if all(entry[key] == headline[key] for key in headline)
+        if all(entry[key] == headline[key] for key in headline) or entry["verdict"].startswith(("better", "worse"))
     ]
 
 

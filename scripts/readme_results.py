@@ -61,9 +61,10 @@ def _cell(results: list[dict[str, Any]], like: dict[str, Any]) -> str:
 def _verdicts(metrics: dict[str, Any]) -> list[str]:
     headline = metrics["headline"]
     return [
-        f"- {MODELS[entry['model']]} against base, {entry['task']}, {entry['formulation']}: **{entry['verdict']}**"
+        f"- {MODELS[entry['model']]} against base, {entry['task']}, {entry['formulation']}, {entry['metric']}: "
+        f"**{entry['verdict']}**"
         for entry in metrics["comparisons"]
-        if all(entry[key] == headline[key] for key in headline)
+        if all(entry[key] == headline[key] for key in headline) or entry["verdict"].startswith(("better", "worse"))
     ]
 
 
@@ -75,7 +76,8 @@ def _provenance(figures: dict[str, Any]) -> str:
         f"{figures['passages']:,} passages, {figures['questions']:,} questions, "
         f"a base of {figures['parameters'] / 1e6:.1f} million weights trained from nothing in {seconds['base']:.0f} s, "
         f"the adapter in {seconds['adapter']:.0f} s, {sum(seconds.values()):.0f} s in all. "
-        "In brackets: 95 % Wilson intervals."
+        "In brackets: 95 % Wilson intervals. Listed are the headline and every other difference that was shown; "
+        "p is not corrected for the number of comparisons."
     )
 
 
