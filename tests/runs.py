@@ -62,6 +62,7 @@ def tiny_run() -> Path:
     settings = {"learning_rate": 5e-5, "batch_size": 4, "epochs": 3.0, "lora": {"r": 4, "alpha": 8}}
     arguments = {"base": str(run / "base"), "revision": "main", "settings": settings, "seed": 17}
     _step("train", run / "adapter", {"steps": 12}, arguments, lambda folder: _write_adapter(run / "base", folder))
+    rewrite(run / "adapter" / "step.json", inputs={"base": fingerprint(run / "base")})
     _merge_and_export(run)
     _step("evaluate", run / "evaluation", {"rows": 88}, {}, _write_evaluation)
     link(run)

@@ -269,7 +269,8 @@ def test_sampled_passages_and_figures(sample, tmp_path: Path) -> None:
     assert again.figures == record.figures
 
 
-def test_a_bar_moves_over_the_passages(capsys) -> None:
+def test_a_bar_moves_over_the_passages(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("jobs.progress.DELAY", 0.0)
     write_offline([passage("LoRA was trained on WebText.", number=n) for n in range(7)], {"lora.md": "train"}, 17)
     shown = capsys.readouterr().err
     assert "writing questions" in shown
