@@ -22,6 +22,7 @@ import jobs.splits
 import qa.prompts
 import qa.records
 from jobs.arc import load_arc
+from jobs.arguments import path_argument
 from jobs.config import Dataset
 from jobs.documents import Rejection
 from jobs.errors import UserError, first_line, run_main
@@ -82,8 +83,17 @@ def _refuse_empty(rows: Rows, source: str, dropped: list[Rejection]) -> None:
     """A data set with an empty side could be neither loaded nor evaluated."""
     for split in SPLITS:
         if not rows[split]:
-            why = f"; the last of {len(dropped)} dropped: {dropped[-1].reason}" if dropped else ""
-            raise UserError(f"{source}: no {split} row for the data set, give more documents{why}")
+            held = ", ".join(f"{side} {len(rows[side])}" for side in SPLITS)
+            why = f"; the last of {len(dropped)} dropped rows: {dropped[-1].reason}" if dropped else ""
+            raise UserError(
+                f"{source}: no {split} row ({held}), so there is no data set: documents are split by a hash of their "
+                f"names, and each side needs a question; give more documents{why}"
+            )
+
+
+def check_sides(questions: Path, dataset: Dataset) -> None:
+    """Raise `UserError` where the questions of one side of the split are missing; takes a moment."""
+    _refuse_empty(_research(questions, dataset), str(questions), [])
 
 
 def load_encoder(tokenizer: str, revision: str = "main") -> PromptEncoder:
@@ -196,8 +206,12 @@ def main() -> None:
     """Parse the command line and build."""
     defaults = Dataset()
     parser = argparse.ArgumentParser(prog="python -m jobs.build_dataset", description=__doc__.split("\n")[0])
-    parser.add_argument("questions", type=Path, metavar="QUESTIONS_DIR", help="folder that jobs.write_questions made")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for research_qa/ and arc/")
+    parser.add_argument(
+        "questions", type=path_argument, metavar="QUESTIONS_DIR", help="folder that jobs.write_questions made"
+    )
+    parser.add_argument(
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for research_qa/ and arc/"
+    )
     parser.add_argument("--tokenizer", required=True, metavar="ID_OR_FOLDER", help="whose tokens are counted")
     parser.add_argument("--revision", default="main", help="of a tokenizer on the Hub (default: main)")
     parser.add_argument(

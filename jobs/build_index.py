@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jobs.arguments import path_argument
 from jobs.errors import UserError, run_main
 from jobs.progress import progress
 from jobs.step import StepRecord, run_step, source_sha256
@@ -51,8 +52,8 @@ def _build(source: Path, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Parse the command line and build."""
     parser = argparse.ArgumentParser(prog="python -m jobs.build_index", description=__doc__.split("\n")[0])
-    parser.add_argument("passages", type=Path, metavar="PASSAGES_DIR", help="folder that jobs.collect made")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the index")
+    parser.add_argument("passages", type=path_argument, metavar="PASSAGES_DIR", help="folder that jobs.collect made")
+    parser.add_argument("--out", type=path_argument, required=True, metavar="DIR", help="folder for the index")
     given = parser.parse_args()
     record, worked = build_index(given.passages, given.out)
     counts = record.figures

@@ -22,6 +22,7 @@ import jobs.documents
 import jobs.passages
 import jobs.readers
 import jobs.sentences
+from jobs.arguments import path_argument
 from jobs.config import Documents
 from jobs.documents import DocumentText, Rejection, UnreadableError, pick_metadata, printable
 from jobs.errors import UserError, run_main
@@ -215,8 +216,12 @@ def _walk(root: Path) -> Iterator[Path]:
 def main() -> None:
     """Parse the command line and collect."""
     parser = argparse.ArgumentParser(prog="python -m jobs.collect", description=__doc__.split("\n")[0])
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=f"files or folders ({' '.join(FORMATS)})")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for passages.jsonl and the rest")
+    parser.add_argument(
+        "paths", nargs="+", type=path_argument, metavar="PATH", help=f"files or folders ({' '.join(FORMATS)})"
+    )
+    parser.add_argument(
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for passages.jsonl and the rest"
+    )
     parser.add_argument("--licence", default="", help="licence of documents that name none themselves")
     parser.add_argument("--min-chars", type=int, default=120, help="shortest passage, in characters (default: 120)")
     parser.add_argument("--max-chars", type=int, default=1200, help="longest passage, in characters (default: 1200)")

@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
+from jobs.arguments import path_argument
 from jobs.backends import Source, find_source, open_backend
 from jobs.config import Evaluation
 from jobs.errors import UserError, run_main
@@ -207,11 +208,11 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", type=Path, help="folder that build_dataset made")
+    parser.add_argument("dataset", type=path_argument, help="folder that build_dataset made")
     parser.add_argument(
         "--models", type=_pair, nargs="+", required=True, metavar="NAME=PLACE", help="the first is base"
     )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=path_argument, required=True)
     parser.add_argument("--base", help="what adapters are put on (default: what their configuration names)")
     parser.add_argument("--tasks", type=_list, help="for example research,arc_challenge (default: those there are)")
     parser.add_argument("--formulations", type=_list, help=f"of {', '.join(get_args(Formulation))}; the first leads")
@@ -219,6 +220,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="questions of each task")
     parser.add_argument("--seed", type=int, default=17)
     options = parser.parse_args()
+    names = [name for name, _ in options.models]
+    if twice := [name for name in names if names.count(name) > 1]:
+        parser.error(f"--models: {twice[0]} is named twice")
     keys = ("tasks", "formulations", "template", "limit")
     given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     unknown = set(given.get("formulations", ())) - set(get_args(Formulation))

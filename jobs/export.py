@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from jobs.arguments import path_argument
 from jobs.config import NAME
 from jobs.errors import UserError, first_line, run_main
 from jobs.gguf_writer import Provenance, write_gguf
@@ -129,8 +130,8 @@ def check_tokens(merged: Path, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.export", description=__doc__.split("\n\n")[0])
-    parser.add_argument("merged", type=Path, help="transformers folder, for example the one that merge made")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("merged", type=path_argument, help="transformers folder, for example the one that merge made")
+    parser.add_argument("--out", type=path_argument, required=True)
     parser.add_argument("--types", default="f16,q4_k_m", help=f"of {', '.join((*PLAIN, *QUANTISED))}")
     parser.add_argument("--name", help="of the model and its files (default: the merged folder's name)")
     parser.add_argument("--licence", default="", help="licence identifier written into the file")

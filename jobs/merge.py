@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.adapters import base_of, check_base_of
+from jobs.arguments import path_argument
 from jobs.errors import UserError, first_line, run_main
 from jobs.progress import bar
 from jobs.safetensors_stream import read_header, write_stream
@@ -163,9 +164,9 @@ def _module(target: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.merge", description=__doc__.split("\n\n")[0])
     parser.add_argument("base", help="base model: Hub id or folder")
-    parser.add_argument("adapter", type=Path, help="folder that train made")
+    parser.add_argument("adapter", type=path_argument, help="folder that train made")
     parser.add_argument("--revision", help="of the base on the Hub (default: the one the adapter was trained on)")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=path_argument, required=True)
     options = parser.parse_args()
     record, new = merge(options.base, options.adapter, options.out, revision=options.revision)
     print(f"{options.out}: {record.figures['merged_tensors']} tensors merged", "" if new else "(was done)")

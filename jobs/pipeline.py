@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.arguments import path_argument
 from jobs.config import RunConfig
 from jobs.config_file import load_config
 from jobs.errors import UserError, run_main
@@ -88,7 +89,10 @@ def _write_questions(config: RunConfig, run: Path, out: Path) -> Outcome:
 
 
 def _pretrain(config: RunConfig, run: Path, out: Path) -> Outcome:
+    from jobs.build_dataset import check_sides
     from jobs.pretrain import pretrain
+
+    check_sides(run / "questions", config.dataset)  # before the minutes of work that a data set needs first
 
     return pretrain(run / "passages", out, shape=config.base.pretrain, seed=config.seed)
 
@@ -202,11 +206,13 @@ def configure(options: argparse.Namespace) -> RunConfig:
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m jobs.pipeline", description=__doc__.split("\n\n")[0])
-    result.add_argument("--config", type=Path, required=True, help="for example jobs/configs/tiny.yaml")
-    result.add_argument("--documents", type=Path, nargs="+", metavar="PATH", help="files and folders to learn from")
+    result.add_argument("--config", type=path_argument, required=True, help="for example jobs/configs/tiny.yaml")
+    result.add_argument(
+        "--documents", type=path_argument, nargs="+", metavar="PATH", help="files and folders to learn from"
+    )
     result.add_argument("--arc", metavar="REPOSITORY", help="data set of ARC's schema, for example allenai/ai2_arc")
     result.add_argument("--namespace", help="user or organisation to publish under; without one nothing is published")
-    result.add_argument("--run", type=Path, help="folder of the run (default: runs/<name>)")
+    result.add_argument("--run", type=path_argument, help="folder of the run (default: runs/<name>)")
     result.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set any value")
     result.add_argument("--dry-run", action="store_true", help="print the configuration, check, estimate, and stop")
     return result

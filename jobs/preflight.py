@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from jobs.config import RunConfig
 from jobs.errors import UserError
 from jobs.estimate import cost_table, parameters, training_flops
 from qa.artifacts import Repositories
-from qa.records import Question, Split
+from qa.records import SPLITS, Question, Split
 
 BYTES_PER_WEIGHT = (4 * 2 + 2 * 5 / 8) * 1.1  # base, merged and two F16 files; two files of 5 bits; checkpoints
 
@@ -91,7 +92,13 @@ class Preflight:
             what = missing[0] if missing else "documents.paths"
             raise UserError(f"{what}: no documents there; name some with --documents")
         files = sum(sum(1 for file in path.rglob("*") if file.is_file()) if path.is_dir() else 1 for path in paths)
-        return f"{files:,} files in {', '.join(map(str, paths))}"
+        found = f"{files:,} files in {', '.join(map(str, paths))}"
+        if self.config.writer.kind != "offline":
+            return found
+        counts = Counter(split for split, _ in self.own_questions)
+        if missing := [split for split in SPLITS if not counts[split]]:
+            raise UserError(f"{found}: no {missing[0]} question comes of them ({dict(counts)}); give more documents")
+        return f"{found}: {sum(counts.values()):,} questions"
 
     def hub(self) -> str:
         from huggingface_hub import constants, get_token
@@ -180,11 +187,12 @@ class Preflight:
         for split, questions in (self.arc_rows[0] if self.config.dataset.arc else {}).items():
             rows["train" if split == "train" else "held out"] += questions
         if self.config.writer.kind == "offline":
-            for split, question in self._own_questions():
+            for split, question in self.own_questions:
                 rows["train" if split == "train" else "held out"].append(question)
         return {side: [token_length(row, encoder) for row in found] for side, found in rows.items()}
 
-    def _own_questions(self) -> list[tuple[Split, Question]]:
+    @cached_property
+    def own_questions(self) -> list[tuple[Split, Question]]:
         """What collect and the offline writer make, in a folder that is thrown away; seconds, not minutes."""
         from jobs.collect import collect
         from jobs.write_questions import write_questions

@@ -15,6 +15,7 @@ from typing import Any
 import jobs.tiny_base
 import jobs.wordings
 import qa.prompts
+from jobs.arguments import path_argument
 from jobs.config import Pretrain
 from jobs.config_file import load_config
 from jobs.errors import UserError, run_main
@@ -165,10 +166,12 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.pretrain", description=__doc__.split("\n\n")[0])
-    parser.add_argument("passages", type=Path, help="folder that collect made")
-    parser.add_argument("--config", type=Path, required=True, help="run configuration with a base.pretrain section")
+    parser.add_argument("passages", type=path_argument, help="folder that collect made")
+    parser.add_argument(
+        "--config", type=path_argument, required=True, help="run configuration with a base.pretrain section"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set any value of it")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=path_argument, required=True)
     options = parser.parse_args()
     config = load_config(options.config, options.set)
     if config.base.pretrain is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +20,16 @@ import httpx2
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from jobs.arguments import path_argument
 from jobs.card_facts import Run
 from jobs.card_render import TEMPLATES
 from jobs.cards import TAG, render_cards, render_space, space_header
+from jobs.config import NAME
 from jobs.errors import UserError, run_main
 from jobs.hub import check_ours, check_rights, commit_files, explain, head_of
 from jobs.progress import bar
 from jobs.staging import KINDS, Staged, stage
-from jobs.step import STEP_FILE, StepRecord, finished, run_step, source_sha256, write_json
+from jobs.step import StepRecord, finished, run_step, source_sha256, write_json
 from qa.artifacts import Repositories
 
 OUT, PUBLISHED_FILE = "cards", "published.json"
@@ -40,11 +43,16 @@ def publish(
     `RUN/cards/published.json` maps each kind to its repository, revision and address. Raises `UserError` before
     anything is sent where a check fails; `replace` lets repositories of these names lose what others put there.
     """
+    for option, value in (("--namespace", namespace), ("--name", name)):
+        if not re.fullmatch(NAME, value):
+            raise UserError(
+                f"{option} {value!r}: letters, digits, '.', '_' and '-' alone; it becomes a repository's name"
+            )
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder; give the folder of a finished run, for example runs/tiny")
     check_rights(namespace)
     found = Run.read(run, Repositories(namespace, name))
     kinds = _kinds(found, only)
-    if not _still_there(run / OUT):
-        (run / OUT / STEP_FILE).unlink(missing_ok=True)
     return run_step(
         "publish",
         run / OUT,
@@ -59,6 +67,7 @@ def publish(
         },
         inputs={path.name: path for path in TEMPLATES.glob("*.md")} | {step: run / step for step in found.steps},
         work=lambda folder: _work(found, kinds, private, replace, folder),
+        again=not _still_there(run / OUT),
     )
 
 
@@ -158,7 +167,7 @@ def print_table(record: StepRecord, new: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.publish", description=__doc__.split("\n\n")[0])
-    parser.add_argument("run", type=Path, help="folder of a finished run, for example runs/tiny")
+    parser.add_argument("run", type=path_argument, help="folder of a finished run, for example runs/tiny")
     parser.add_argument("--namespace", required=True, help="user or organisation on the Hub")
     parser.add_argument("--name", help="of the repositories, before -lora and so on (default: footnote-RUN)")
     parser.add_argument("--private", action="store_true", help="only you, or your organisation, can read them")

@@ -63,16 +63,19 @@ def run_step(
     inputs: Mapping[str, Path],
     work: Callable[[Path], dict[str, Any]],
     command: str | None = None,
+    again: bool = False,
 ) -> tuple[StepRecord, bool]:
     """Do `work(folder)` unless `out` already holds its result; returns the record and whether work was done.
 
     `work` writes its artefact into the folder it is given, keeps what it wants to find after a kill under
-    `checkpoints/`, and returns its figures (plain JSON values). Arguments are plain JSON values too.
+    `checkpoints/`, and returns its figures (plain JSON values). Arguments are plain JSON values too. `again` does it
+    even where it is done: for what can change outside of the folder.
     """
     record = StepRecord(name, _plain(arguments), {key: fingerprint(path) for key, path in inputs.items()})
-    if (done := finished(out)) and done.claim == record.claim:
+    _refuse_foreign(out, inputs)
+    if not again and (done := finished(out)) and done.claim == record.claim:
         return done, False
-    partial = out.with_name(out.name + ".partial")
+    partial = _beside(out, "partial")
     if (whole := finished(partial)) and whole.claim == record.claim:  # killed after its last byte, before its place
         _place(partial, out)
         return whole, True
@@ -85,6 +88,24 @@ def run_step(
         _seal(partial, record)
         _place(partial, out)
     return record, True
+
+
+def _refuse_foreign(out: Path, inputs: Mapping[str, Path]) -> None:
+    """Raise `UserError` rather than write over what no step made, or over what this one is to read."""
+    if not out.name or out.name == "..":
+        raise UserError(f"--out {str(out)!r}: name a new folder for the step's result")
+    for place, marks in ((out, {STEP_FILE}), (_beside(out, "partial"), {CLAIM_FILE, STEP_FILE})):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place}: a file stands there; name a new folder")
+        if place.is_dir() and any(place.iterdir()) and not any((place / mark).is_file() for mark in marks):
+            raise UserError(f"{place}: holds files that no step made, which would be lost; name a new folder")
+    for name, path in inputs.items():
+        if out.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UserError(f"{out}: is or holds the {name} that the step reads ({path}); name another folder")
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    return out.with_name(f"{out.name}.{suffix}")
 
 
 def read_step(folder: Path) -> StepRecord:
@@ -156,8 +177,11 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
     """The partial folder, for this claim and this process alone; what another claim left in it is removed."""
-    partial.mkdir(parents=True, exist_ok=True)
-    handle = os.open(partial, os.O_RDONLY)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        handle = os.open(partial, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{partial}: cannot be made ({error.strerror}); name another folder") from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,7 +191,12 @@ def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
         if not claim.is_file() or claim.read_text(encoding="utf-8") != _json(record.claim):
             _empty(partial)
         claim.write_text(_json(record.claim), encoding="utf-8")
-        yield
+        try:
+            yield
+        except Exception:
+            if not (partial / CHECKPOINTS).is_dir():
+                shutil.rmtree(partial)  # nothing in it that a next start could go on from
+            raise
     finally:
         os.close(handle)
 
@@ -190,12 +219,14 @@ def _place(partial: Path, out: Path) -> None:
     """Put a sealed folder in its place; the last result goes when the new one is there."""
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     (partial / CLAIM_FILE).unlink(missing_ok=True)
-    old = out.with_name(out.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = _beside(out, "old")
+    if (old / STEP_FILE).is_file():
+        shutil.rmtree(old)  # left by a kill between the two renames
     if out.exists():
         out.rename(old)
     partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    if (old / STEP_FILE).is_file():
+        shutil.rmtree(old)
 
 
 def _files(folder: Path) -> list[str]:

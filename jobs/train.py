@@ -16,6 +16,7 @@ from typing import Any
 
 import jobs.training_rows
 import qa.prompts
+from jobs.arguments import path_argument
 from jobs.config import Train
 from jobs.config_file import load_config
 from jobs.errors import UserError, first_line, run_main
@@ -55,13 +56,15 @@ def train(
 def _work(
     folder: Path, dataset: Path, base: str, revision: str, settings: Train, max_length: int, seed: int
 ) -> dict[str, Any]:
+    from jobs.quiet import quieten
+
+    quieten()  # before the imports that speak
+
     import torch
     from transformers import set_seed
 
     from jobs.checkpoints import BEST, newest_checkpoint, plot_curves
-    from jobs.quiet import quieten
 
-    quieten()
     set_seed(seed)
     os.environ["TRACKIO_DIR"] = str((folder / "trackio").resolve())  # read when trackio is first imported
     tokenizer, model = load_base(base, revision, settings)
@@ -139,28 +142,34 @@ def _trainer(
     resume: Path | None,
 ) -> Any:
     from peft import LoraConfig
+    from peft.utils.error import NoMatchingPeftModuleError
     from transformers.trainer_callback import PrinterCallback
     from trl import SFTTrainer
 
     from jobs.checkpoints import CheckResumed, KeepBestEpoch, MarkWhole, ShowProgress
 
     lora = settings.lora
-    callbacks: list[Any] = [KeepBestEpoch(checkpoints), MarkWhole(), ShowProgress()]
-    trainer = SFTTrainer(
-        model=model,
-        args=_arguments(settings, checkpoints, max_length, seed, len(rows)),
-        train_dataset=rows,
-        eval_dataset=validation,
-        processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.target_modules),
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=callbacks + ([CheckResumed(resume)] if resume else []),
+    shape = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        task_type="CAUSAL_LM",
     )
+    callbacks: list[Any] = [KeepBestEpoch(checkpoints), MarkWhole(), ShowProgress()]
+    try:
+        trainer = SFTTrainer(
+            model=model,
+            args=_arguments(settings, checkpoints, max_length, seed, len(rows)),
+            train_dataset=rows,
+            eval_dataset=validation,
+            processing_class=tokenizer,
+            peft_config=shape,
+            callbacks=callbacks + ([CheckResumed(resume)] if resume else []),
+        )
+    except NoMatchingPeftModuleError:
+        modules = ", ".join(lora.target_modules)
+        raise UserError(f"train.lora.target_modules: the base has no module named {modules}") from None
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -209,12 +218,14 @@ def _keep(best: Path, folder: Path, tokenizer: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.train", description=__doc__.split("\n\n")[0])
-    parser.add_argument("dataset", type=Path, help="folder that build_dataset made")
+    parser.add_argument("dataset", type=path_argument, help="folder that build_dataset made")
     parser.add_argument("--base", required=True, help="base model: Hub id or folder")
-    parser.add_argument("--config", type=Path, required=True, help="run configuration (its train section is used)")
+    parser.add_argument(
+        "--config", type=path_argument, required=True, help="run configuration (its train section is used)"
+    )
     parser.add_argument("--quantize", choices=["none", "4bit"], help="4bit: QLoRA")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set any value of it")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=path_argument, required=True)
     options = parser.parse_args()
     quantize = [f"train.quantize={options.quantize}"] if options.quantize else []
     config = load_config(options.config, [*options.set, *quantize])

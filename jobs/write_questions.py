@@ -19,6 +19,7 @@ from typing import Any
 import jobs.sentences
 import jobs.splits
 import jobs.writers
+from jobs.arguments import path_argument
 from jobs.config import Dataset, Writer
 from jobs.errors import UserError, run_main
 from jobs.splits import assign_splits
@@ -113,9 +114,9 @@ def main() -> None:
     """Parse the command line and write."""
     defaults = Writer()
     parser = argparse.ArgumentParser(prog="python -m jobs.write_questions", description=__doc__.split("\n")[0])
-    parser.add_argument("passages", type=Path, metavar="PASSAGES_DIR", help="folder that jobs.collect made")
+    parser.add_argument("passages", type=path_argument, metavar="PASSAGES_DIR", help="folder that jobs.collect made")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for questions.jsonl and the rest"
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for questions.jsonl and the rest"
     )
     parser.add_argument("--writer", choices=("offline", "openai", "transformers"), default=defaults.kind)
     parser.add_argument("--model", default="", help="the teacher: a name at the endpoint, or a Hub id or folder")
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--salt", default=Dataset().salt, help="of the split by document (default: %(default)s)")
     given = parser.parse_args()
-    if not 1 <= given.pairs_per_passage <= 20 or (given.max_passages or 1) < 1:
+    if not 1 <= given.pairs_per_passage <= 20 or (given.max_passages is not None and given.max_passages < 1):
         raise UserError("--pairs-per-passage: expected 1 to 20; --max-passages: expected 1 or more")
     writer = Writer(
         kind=given.writer,

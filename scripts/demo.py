@@ -117,6 +117,9 @@ def main() -> None:
     options, words = parser.parse_known_args()
     if Path.cwd() != ROOT:
         stop(f"start it in the project's folder, so that paths mean the same to every part: cd {ROOT}")
+    for port in (options.port, options.hub_port):
+        if not 1 <= port <= 65535:
+            stop(f"port {port}: expected a number from 1 to 65535")
     for port in [options.hub_port] if options.no_page else [options.hub_port, options.port]:
         check_free(port)
     if "--config" not in words:

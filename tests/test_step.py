@@ -157,6 +157,7 @@ def test_a_kill_after_the_last_byte_loses_nothing(tmp_path: Path, source: Path, 
         (tmp_path / "out.partial" / "claim.json").write_text("{}")
     else:
         (tmp_path / "out.old").mkdir()
+        (tmp_path / "out.old" / "step.json").write_text((tmp_path / "out.partial" / "step.json").read_text())
     record, new = make(tmp_path / "out", source, calls, loud=True)
     assert (new, len(calls)) == (True, 1)
     assert record.outputs["result.txt"]["bytes"] == 5
@@ -192,3 +193,37 @@ def test_a_full_disk_and_a_missing_right_are_one_line(capsys: pytest.CaptureFixt
             run_main(main)
         assert end.value.code == 2
         assert words in capsys.readouterr().err
+
+
+def test_what_no_step_made_is_never_written_over(tmp_path: Path, source: Path) -> None:
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.txt").write_text("precious")
+    for out, words in (
+        (thesis, "holds files that no step made"),
+        (source, "a file stands there"),
+        (tmp_path, "holds files that no step made"),
+        (Path(), "name a new folder"),
+        (source / "below", "cannot be made"),
+    ):
+        with pytest.raises(UserError, match=words):
+            make(out, source, [])
+    assert (thesis / "chapter1.txt").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.txt", "thesis"]
+
+
+def test_a_step_does_not_write_over_what_it_reads(tmp_path: Path, source: Path) -> None:
+    make(tmp_path / "first", source, [])
+    with pytest.raises(UserError, match="is or holds the source that the step reads"):
+        make(tmp_path / "first", tmp_path / "first" / "result.txt", [], other=True)
+    assert (tmp_path / "first" / "result.txt").read_text() == "HELLO"
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path: Path, source: Path) -> None:
+    def refuse(folder: Path) -> dict[str, object]:
+        (folder / "half").write_text("half")
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        run_step("shout", tmp_path / "out", arguments={}, inputs={}, work=refuse)
+    assert [path.name for path in tmp_path.iterdir()] == ["source.txt"]

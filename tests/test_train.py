@@ -189,6 +189,12 @@ def test_a_base_that_cannot_be_had_is_named(dataset: Path, tmp_path: Path) -> No
     assert "nobody/nothing" in refused(dataset, "nobody/nothing", tmp_path / "out")
 
 
+def test_modules_that_the_base_has_not_are_named(base: Path, dataset: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"lora": SETTINGS.lora.model_copy(update={"target_modules": ("foo",)})})
+    with pytest.raises(UserError, match=r"target_modules: the base has no module named foo"):
+        train(dataset, tmp_path / "out", base=str(base), revision="main", settings=settings, max_length=128, seed=1)
+
+
 def test_a_data_set_that_is_not_there_is_named(base: Path, tmp_path: Path) -> None:
     assert "no such file or folder" in refused(tmp_path / "no", str(base), tmp_path / "out")
 
