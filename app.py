@@ -24,7 +24,8 @@ def main() -> None:
         raise SystemExit(2) from None
     models = Models(settings)
     models.start()
-    build(AppState(models)).launch(
+    page = build(AppState(models))
+    _, address, _ = page.launch(
         server_name=settings.host,
         server_port=settings.port,
         theme=theme(),
@@ -37,7 +38,11 @@ def main() -> None:
         enable_monitoring=False,
         mcp_server=False,
         pwa=False,
+        quiet=True,  # its lines advise to open a public tunnel
+        prevent_thread_lock=True,
     )
+    print(f"The page is at {address}", flush=True)
+    page.block_thread()
 
 
 if __name__ == "__main__":

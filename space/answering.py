@@ -45,7 +45,9 @@ class Answer:
 
 def check_question(text: object) -> str:
     """The question without surrounding space. Raises `QuestionError`; clients may send anything."""
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
+        raise QuestionError("The question must be text.")
+    if not text.strip():
         raise QuestionError("Type a question first.")
     if len(text.strip()) > MAX_CHARACTERS:
         raise QuestionError(f"The question has {len(text.strip()):,} characters; at most {MAX_CHARACTERS} are read.")
@@ -83,7 +85,7 @@ def _follow(stream: Iterator[Chunk], deadline: float, clock: Clock) -> Iterator[
         writing += clock() - before if chunk.tokens > 1 else 0.0  # the first token belongs to reading
         text += chunk.text
         if chunk.state != "done" and spent > deadline:
-            status = f"Cut after {deadline:.0f} s · {_pace(chunk.tokens, writing)}"
+            status = f"Cut at the time limit · {_pace(chunk.tokens, writing)} · {seconds(spent)}"
             yield Answer(text, "cut", status, chunk.tokens, spent)
             return
         state, status = _describe(chunk, spent, writing)
@@ -102,7 +104,7 @@ def _describe(chunk: Chunk, spent: float, writing: float) -> tuple[State, str]:
         case "cancelled", _:
             return "stopped", f"Stopped · {pace}"
         case "length", _:
-            return "cut", f"Cut at {chunk.tokens} tokens · {seconds(spent)} · {pace.partition(' · ')[2]}".rstrip(" ·")
+            return "cut", f"Cut at {pace} · {seconds(spent)}"
         case "stop", _ if chunk.tokens == 0:
             return "done", "Done · the model ended its turn without a word"
         case "stop", _:

@@ -15,6 +15,7 @@ from space.ask import ask
 from space.compare import compare
 from space.evaluate import DEFAULT_QUESTIONS, Row, Run, evaluate
 from space.models import Models
+from space.published import live_formulation
 from space.text import escape
 
 
@@ -43,17 +44,19 @@ def add(models: Models, asking: dict[str, Any], evaluating: dict[str, Any]) -> N
         for pair in compare(models, question, threading.Event()):
             yield {"base": asdict(_checked(pair.base)), "tuned": asdict(_checked(pair.tuned))}
 
-    def evaluate_api(number: int = DEFAULT_QUESTIONS, formulation: str = "letter", sample: int = 0) -> Iterator[dict]:
+    def evaluate_api(number: int = DEFAULT_QUESTIONS, formulation: str = "", sample: int = 0) -> Iterator[dict]:
         """Put questions of the published test set to both models.
 
         Args:
             number: how many questions, 1 to 25
-            formulation: "letter" (options are shown) or "cloze" (options are weighed)
+            formulation: "letter" (options are shown) or "cloze" (options are weighed); empty for the page's choice,
+                which is the published headline's, else "letter"
             sample: which questions; the same number draws the same ones
         Returns:
             state, accuracy of both models with 95 % intervals, and one row for each question so far
         """
-        for run in evaluate(models, number, formulation, sample, threading.Event()):
+        prompt = formulation or live_formulation(models.published) or "letter"
+        for run in evaluate(models, number, prompt, sample, threading.Event()):
             if run.state == "failed":
                 raise gr.Error(escape(run.problem), print_exception=False)
             yield _run(run)

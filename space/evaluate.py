@@ -55,16 +55,18 @@ class Run:
 
 
 def draw(questions: list[Question], number: int, sample: int) -> list[Question]:
-    """`number` of the questions, the same ones for the same sample number, in the set's order."""
-    chosen = random.Random(sample).sample(range(len(questions)), min(number, len(questions)))
-    return [questions[index] for index in sorted(chosen)]
+    """`number` of the questions, the same ones for the same sample number.
+
+    They stay in the drawn order: the set's is by document, and a run stopped early would be its first documents alone.
+    """
+    return random.Random(sample).sample(questions, min(number, len(questions)))
 
 
 def evaluate(
     models: Models,
-    number: int,
+    number: float,
     formulation: str,
-    sample: int,
+    sample: float,
     cancel: threading.Event,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Run]:
@@ -74,8 +76,8 @@ def evaluate(
     ends it in the middle of a question, or of waiting for an engine.
     """
     try:
-        wanted = _check(number, formulation, sample)
-        questions = draw(models.questions(), wanted, sample)
+        _check(number, formulation, sample)
+        questions = draw(models.questions(), int(number), int(sample))
         base, tuned = models.engine("base"), models.engine("tuned")
     except (ValueError, NotReadyError) as error:
         yield Run((), 0, "letter", "failed", problem=str(error))
@@ -105,14 +107,13 @@ def _ask(engine: Engine, question: Question, formulation: Formulation, cancel: t
     return pick(engine.option_logprobs(prompt, options, cancel=cancel), question, formulation)
 
 
-def _check(number: object, formulation: str, sample: object) -> int:
+def _check(number: object, formulation: object, sample: object) -> None:
     if formulation not in ("letter", "cloze"):
         raise ValueError("The formulation is either letter or cloze.")
     if not _whole(sample) or not 0 <= sample <= 1_000_000:
         raise ValueError("The sample is a whole number from 0 to 1,000,000.")
     if not _whole(number) or not 1 <= number <= MOST_QUESTIONS:
         raise ValueError(f"The number of questions is a whole number from 1 to {MOST_QUESTIONS}.")
-    return int(number)
 
 
 def _whole(value: object) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qa.choices import prompt_name
+from qa.choices import Formulation, prompt_name
 from qa.statistics import paired_difference, verdict, wilson
 from space.evaluate import Row, Run
 from space.models import Models
 from space.plot import Point, running_plot
-from space.published import Published, headline
+from space.published import Published, differences, headline, with_prompt
 from space.text import escape, seconds
 from space.views import status
 
@@ -21,7 +21,7 @@ def run_status(run: Run) -> str:
     lines = {
         "running": f"{done}{left}",
         "done": f"Done · {done} in {seconds(run.seconds)}",
-        "stopped": f"Stopped · {done}",
+        "stopped": f"Stopped after {len(run.rows)} of {run.total}",
         "failed": run.problem,
     }
     return status(run.state, lines[run.state])
@@ -34,7 +34,8 @@ def summary(run: Run) -> str:
     base, tuned = points([row.base_right for row in run.rows]), points([row.tuned_right for row in run.rows])
     right = sum(row.base_right for row in run.rows), sum(row.tuned_right for row in run.rows)
     cells = _meter("Base", right[0], len(run.rows), base[-1]) + _meter("Fine-tuned", right[1], len(run.rows), tuned[-1])
-    prompt = f"<p>{run.total} questions, prompt: {escape(prompt_name(run.formulation))}.</p>"
+    count = f"{len(run.rows)} question" + ("" if len(run.rows) == 1 else "s")
+    prompt = f"<p>{count}, prompt: {escape(prompt_name(run.formulation))}.</p>"
     return (
         '<section class="fn-panel"><h2>This run</h2>'
         f'<div class="fn-meters">{cells}</div>{prompt}{_paired(run)}</section>'
@@ -100,21 +101,38 @@ def _cell(title: str, row: Row, picked: int | None) -> str:
     sign = "" if picked is None else f'<span class="fn-mark" aria-label="{name[3:]}">{mark}</span> '
     kind = "fn-gold" if picked is None else name
     text = f"{escape(row.question.labels[index])}. {escape(row.question.choices[index])}"
-    return f'<td class="{kind}" data-title="{title}">{sign}{text}</td>'
+    return f'<td class="{kind}" data-title="{title}"><span>{sign}{text}</span></td>'
 
 
-def published_panel(models: Models) -> str:
-    """The figures published with the fine-tuned model, or why there are none to show."""
+def published_panel(models: Models, formulation: Formulation) -> str:
+    """The figures published with the fine-tuned model, or why there are none to show.
+
+    The headline first, then the same task with the prompt that is selected, then every other difference, the worse
+    ones too.
+    """
     if models.published is None:
         return _no_result(models.unpublished)
     try:
-        return _result(headline(models.published))
+        first, selected = headline(models.published), with_prompt(models.published, formulation)
+        shown = [result for result in (first, selected) if result]
+        return _results(shown, differences(models.published))
     except ValueError as error:
         return _no_result(str(error))
 
 
 def _no_result(reason: str) -> str:
     return f'<section class="fn-panel"><h2>Published result</h2><p>None to show: {escape(reason)}.</p></section>'
+
+
+def _results(shown: list[Published], found: list[Published]) -> str:
+    said = {(result.task, result.prompt) for result in shown}
+    others = [
+        f"<li>{escape(result.task)}, {escape(result.prompt)}: {escape(result.verdict)}.</li>"
+        for result in found
+        if (result.task, result.prompt) not in said
+    ]
+    rest = f"<p>Fine-tuned against base elsewhere:</p><ul>{''.join(others)}</ul>" if others else ""
+    return f'<section class="fn-panel"><h2>Published result</h2>{"".join(map(_result, shown))}{rest}</section>'
 
 
 def _result(result: Published) -> str:
@@ -126,8 +144,7 @@ def _result(result: Published) -> str:
     said = f'<p class="fn-verdict">Fine-tuned against base: {escape(result.verdict)}.</p>' if result.verdict else ""
     count = result.lines[0].n if result.lines else 0
     return (
-        '<section class="fn-panel"><h2>Published result</h2>'
         f'<table class="fn-figures"><thead><tr><th scope="col">Model</th><th scope="col">Accuracy</th>'
         f'<th scope="col">95 % interval</th></tr></thead><tbody>{lines}</tbody></table>'
-        f"<p>{count:,} questions of <i>{escape(result.task)}</i>, prompt: {escape(result.prompt)}.</p>{said}</section>"
+        f"<p>{count:,} questions of <i>{escape(result.task)}</i>, prompt: {escape(result.prompt)}.</p>{said}"
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
 
+from qa.choices import Formulation
 from space import api, views
-from space.answering import MAX_CHARACTERS
 from space.ask import EXAMPLES, ask
 from space.compare import compare
-from space.evaluate import DEFAULT_QUESTIONS, MOST_QUESTIONS, evaluate
+from space.evaluate import DEFAULT_QUESTIONS, Run, evaluate
 from space.evaluation_views import plot, published_panel, run_status, summary, table
 from space.models import Models
 from space.published import live_formulation
@@ -78,11 +78,11 @@ def _watch(
     """
     timer, chosen = gr.Timer(1.0), gr.State(False)
 
-    def look(chosen: bool) -> tuple[Any, ...]:
+    def look(chosen: bool, selected: Formulation) -> tuple[Any, ...]:
         settled, parts = models.settled, models.parts()
         broken = any(part.phase == "failed" for part in parts)
-        brought = views.credits(_credits(models)), published_panel(models)
         headline = None if chosen else live_formulation(models.published)
+        brought = views.credits(_credits(models)), published_panel(models, headline or selected)
         which = (gr.update(value=headline), True) if headline else (gr.skip(), gr.skip())
         button = gr.update(visible=settled and broken)
         return views.loading(parts), button, gr.Timer(active=not settled), *brought, *which
@@ -92,8 +92,8 @@ def _watch(
         return views.loading(models.parts()), gr.update(visible=False), gr.Timer(active=True)
 
     shown = [panel, retry, timer]
-    page.load(look, chosen, [*shown, *late, prompt, chosen], **LIGHT)
-    timer.tick(look, chosen, [*shown, *late, prompt, chosen], **LIGHT)
+    page.load(look, [chosen, prompt], [*shown, *late, prompt, chosen], **LIGHT)
+    timer.tick(look, [chosen, prompt], [*shown, *late, prompt, chosen], **LIGHT)
     prompt.input(lambda: True, None, chosen, **LIGHT)
     retry.click(again, None, shown, **LIGHT)
 
@@ -106,7 +106,6 @@ def _question_box(button: str) -> tuple[gr.Textbox, gr.Button, gr.Button]:
             placeholder="Ask about AI research: a method, a result, a paper",
             lines=1,  # Enter sends only with one line
             max_lines=5,
-            max_length=MAX_CHARACTERS,
             scale=8,
             min_width=220,
             elem_classes="fn-box",
@@ -145,7 +144,7 @@ def _ask_tab(page: gr.Blocks, state: AppState) -> None:
 
 def _asked_by_address(request: gr.Request) -> str:
     """The question in the address, so that a link can carry one."""
-    return str(request.query_params.get("q", ""))[:MAX_CHARACTERS]
+    return str(request.query_params.get("q", ""))
 
 
 def _compare_tab(state: AppState) -> None:
@@ -173,9 +172,9 @@ def _compare_tab(state: AppState) -> None:
 
 def _evaluate_tab(state: AppState) -> tuple[gr.HTML, gr.Radio]:
     with gr.Row(elem_classes="fn-controls", equal_height=True):
-        whole = {"precision": 0, "min_width": 90}
-        number = gr.Number(DEFAULT_QUESTIONS, label="Questions", minimum=1, maximum=MOST_QUESTIONS, **whole)
-        sample = gr.Number(0, label="Sample", minimum=0, maximum=1_000_000, **whole)
+        # Bounds of Gradio's own would leave the old result standing under its message; `evaluate` checks them.
+        number = gr.Number(DEFAULT_QUESTIONS, label="Questions", min_width=90)
+        sample = gr.Number(0, label="Sample", min_width=90)
         choices = [("Letter: options shown", "letter"), ("Cloze: options weighed", "cloze")]
         formulation = gr.Radio(choices, value="letter", label="Prompt", scale=4, min_width=280)
         go = gr.Button("Run", variant="primary", scale=1, min_width=84)
@@ -185,18 +184,19 @@ def _evaluate_tab(state: AppState) -> tuple[gr.HTML, gr.Radio]:
         with gr.Column(min_width=280):
             live = _html(views.EVALUATE_HINT)
         with gr.Column(min_width=280):
-            result = _html(published_panel(state.models))
-    chart, rows = _html(), _html()
+            result = _html(published_panel(state.models, "letter"))
+    chart, rows, last = _html(), _html(), gr.State(None)
 
     def run(number: float, formulation: str, sample: float, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         with state.stops.job(str(request.session_hash), "evaluate") as cancel:
             for now in evaluate(state.models, number, formulation, sample, cancel):
                 going = gr.update(interactive=now.state == "running")
-                yield run_status(now), summary(now), plot(now), table(now), going
+                yield run_status(now), summary(now), plot(now), table(now), now, going
 
-    outputs = [line, live, chart, rows, stop]
+    outputs = [line, live, chart, rows, last, stop]
     runs = [go.click(run, [number, formulation, sample], outputs, **_heavy(EVALUATE))]
-    _wire_stop(state, "evaluate", stop, [line, stop], runs)
+    _wire_stop(state, "evaluate", stop, [line, stop], runs, last)
+    formulation.change(lambda chosen: published_panel(state.models, chosen), formulation, result, **LIGHT)
     return result, formulation
 
 
@@ -204,11 +204,19 @@ def _heavy(group: dict[str, Any]) -> dict[str, Any]:
     return {**group, "api_visibility": "private", "show_progress": "hidden", "trigger_mode": "once"}
 
 
-def _wire_stop(state: AppState, tab: str, stop: gr.Button, outputs: list[Any], runs: list[Any]) -> None:
-    """The button ends a running job within llama.cpp's abort, and takes a waiting one out of the queue."""
+def _wire_stop(
+    state: AppState, tab: str, stop: gr.Button, outputs: list[Any], runs: list[Any], last: gr.State | None = None
+) -> None:
+    """The button ends a running job within llama.cpp's abort, and takes a waiting one out of the queue.
 
-    def end(request: gr.Request) -> tuple[Any, ...]:
+    `last` holds the last `Run` shown: Gradio may drop the one that tells how far a stopped job came.
+    """
+
+    def end(request: gr.Request, now: Run | None = None) -> tuple[Any, ...]:
         state.stops.stop(str(request.session_hash), tab)
-        return *(views.status("stopped", "Stopped") for _ in outputs[:-1]), gr.update(interactive=False)
+        line = views.status("stopped", "Stopped")
+        if now is not None and now.state == "running":
+            line = run_status(replace(now, state="stopped"))
+        return *(line for _ in outputs[:-1]), gr.update(interactive=False)
 
-    stop.click(end, None, outputs, cancels=runs, **LIGHT)
+    stop.click(end, last, outputs, cancels=runs, **LIGHT)

@@ -192,6 +192,28 @@ def test_evaluate_shows_rows_intervals_and_the_published_result(page, address: s
     assert "better by 16.5 points" in published
 
 
+def test_evaluate_refuses_a_number_in_place_and_clears_the_old_result(page, address: str) -> None:
+    open_tab(page, address, "Evaluate")
+    wrong = [("Questions", value) for value in ("26", "0", "-3", "2.5", "")] + [("Sample", "-1")]
+    for field, value in wrong:
+        box = page.get_by_role("spinbutton", name=field)
+        page.get_by_role("spinbutton", name="Questions").fill("1")
+        page.get_by_role("button", name="Run").click()
+        page.wait_for_selector(FINISHED)
+        box.fill(value)
+        page.get_by_role("button", name="Run").click()
+        assert "whole number from" in page.wait_for_selector(".fn-status.fn-failed:visible").inner_text()
+        assert page.locator(".fn-table, .fn-plot, .fn-meter, .toast-body").count() == 0
+
+
+def test_a_long_question_is_refused_and_not_cut(page, address: str) -> None:
+    open_tab(page, address, "Ask")
+    page.locator(".fn-box textarea:visible").fill("x" * 601)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    assert "601 characters" in page.wait_for_selector(".fn-status.fn-failed:visible").inner_text()
+    assert len(page.locator(".fn-box textarea:visible").input_value()) == 601
+
+
 def test_evaluate_keeps_the_prompt_that_a_visitor_chose(page, address: str) -> None:
     open_tab(page, address, "Evaluate")
     assert page.get_by_label("Cloze").is_checked()
@@ -201,6 +223,12 @@ def test_evaluate_keeps_the_prompt_that_a_visitor_chose(page, address: str) -> N
     page.wait_for_selector(FINISHED)
     assert page.get_by_label("Letter").is_checked()
     assert "2 questions, prompt: letter (chat)." in page.locator(".fn-panel", has_text="This run").inner_text()
+    published = page.locator(".fn-panel", has_text="Published result")
+    assert "59.0 %" in published.inner_text()
+    assert "worse by 9.0 points" in published.inner_text()
+    page.get_by_label("Cloze").check()
+    page.wait_for_selector(".fn-figures:nth-of-type(2)", state="detached")
+    assert "59.0 %" not in published.inner_text()
 
 
 def test_evaluate_can_be_cancelled(page, address: str) -> None:
@@ -212,7 +240,9 @@ def test_evaluate_can_be_cancelled(page, address: str) -> None:
     page.wait_for_selector(".fn-status.fn-stopped:visible")
     assert time.monotonic() - begun < 1
     page.wait_for_timeout(500)
-    assert 1 <= page.locator(".fn-table tbody tr").count() < 10
+    asked = page.locator(".fn-table tbody tr").count()
+    assert 1 <= asked < 10
+    assert page.locator(".fn-status.fn-stopped:visible").inner_text() == f"Stopped after {asked} of 10"
 
 
 def test_a_narrow_dark_page_does_not_scroll_sideways(page, address: str) -> None:
@@ -223,6 +253,10 @@ def test_a_narrow_dark_page_does_not_scroll_sideways(page, address: str) -> None
     page.get_by_role("button", name="Run").click()
     page.wait_for_selector(FINISHED)
     assert page.locator(".fn-table tbody tr").count() == 3
+    indents = "cells => cells.map(c => c.firstChild.getBoundingClientRect().left - c.getBoundingClientRect().left)"
+    assert min(page.locator("td[data-title]").evaluate_all(indents)) > 100
+    displays = "cells => cells.map(cell => getComputedStyle(cell.firstChild).display)"
+    assert set(page.locator("td[data-title]").evaluate_all(displays)) == {"block"}  # all its lines begin there
     for tab in ("Ask", "Compare", "Evaluate"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -242,6 +276,9 @@ def test_programs_have_named_endpoints(address: str) -> None:
     result = client.predict(3, "cloze", 7, api_name="/evaluate")
     assert (result["state"], len(result["rows"]), result["tuned"]["n"]) == ("done", 3, 3)
     assert result["tuned"]["low"] <= result["tuned"]["correct"] / 3 <= result["tuned"]["high"]
+    assert client.predict(1, api_name="/evaluate")["formulation"] == "cloze"  # the published headline's
+    with pytest.raises(AppError, match="The question must be text"):
+        client.predict(7, api_name="/ask")
     with pytest.raises(AppError, match="601 characters"):
         client.predict("x" * 601, api_name="/ask")
 

@@ -24,9 +24,11 @@ from tests.space_world import HOSTILE, metrics, questions
 
 def test_questions_are_bounded_whoever_sends_them() -> None:
     assert check_question("  What is LoRA?\n") == "What is LoRA?"
-    for wrong in ("", "   ", None, 7, "x" * (MAX_CHARACTERS + 1)):
+    for wrong in ("", "   ", None, 7, ["What?"], "x" * (MAX_CHARACTERS + 1)):
         with pytest.raises(QuestionError):
             check_question(wrong)
+    with pytest.raises(QuestionError, match=r"^The question must be text\.$"):
+        check_question(7)
 
 
 def test_ask_streams_what_is_written_and_says_where_it_is() -> None:
@@ -48,7 +50,12 @@ def test_an_answer_can_be_stopped_cut_and_left() -> None:
     cancel.set()
     last = list(stream)[-1]
     assert (texts[-1], last.text, last.state, last.status) == ("Two ", "Two ", "stopped", "Stopped · 1 token")
-    assert list(ask(served(tuned=FakeEngine(ending="length")), "What?", threading.Event()))[-1].state == "cut"
+    *_, whole = ask(served(), "What?", threading.Event())
+    *_, cut = ask(served(tuned=FakeEngine(ending="length")), "What?", threading.Event())
+    assert cut.state == "cut"
+    tokens, pace, spent = cut.status.split(" · ")
+    assert (tokens, pace[-10:], spent) == ("Cut at 3 tokens", "per second", "under 0.1 s")
+    assert [part[-6:] for part in whole.status.split(" · ")[1:]] == [part[-6:] for part in (tokens, pace, spent)]
     left = ask(served(tuned=engine), "What?", threading.Event())
     next(left)
     engine.log.clear()
@@ -61,7 +68,7 @@ def test_an_answer_ends_at_its_deadline_and_frees_the_engine() -> None:
     options = {"temperature": 0.0, "cancel": threading.Event(), "deadline": 20, "clock": lambda: next(ticks)}
     states = list(answer(engine, "What?", **options))
     assert states[-1].state == "cut"
-    assert states[-1].status.startswith("Cut after 20 s")
+    assert states[-1].status == "Cut at the time limit · 19 tokens · 0.5 per second · 21 s"
     assert states[-1].seconds == 21
     assert engine.log[-1] == "freed"
 
@@ -108,7 +115,8 @@ def test_evaluate_asks_the_published_questions_of_both_models() -> None:
     assert {row.tuned for row in last.rows} == {1}
     assert [row.base_right for row in last.rows] == [row.question.answer == "A" for row in last.rows]
     assert draw(questions(), 4, 0) == draw(questions(), 4, 0) != draw(questions(), 4, 1)
-    assert len(draw(questions(), 25, 0)) == 10
+    everything = draw(questions(), 25, 0)
+    assert sorted(everything, key=questions().index) == questions() != everything  # drawn, not sorted back
 
 
 def test_cloze_weighs_options_by_their_length() -> None:
@@ -131,16 +139,20 @@ def test_evaluate_stops_and_refuses() -> None:
     rest = list(stream)
     assert [len(run.rows) for run in seen] == [0, 1, 2]
     assert [(run.state, len(run.rows)) for run in rest] == [("stopped", 2)]
+    assert "Stopped after 2 of 10<" in run_status(rest[-1])
+    assert "<p>2 questions, prompt: letter (chat).</p>" in summary(rest[-1])
     for engines in ({"base": FakeEngine(busy=True)}, {"tuned": FakeEngine(busy=True)}):
         cancel = threading.Event()
         stream = evaluate(served(**engines), 3, "letter", 0, cancel)
         next(stream)
         threading.Timer(0.1, cancel.set).start()
         assert [(run.state, len(run.rows)) for run in stream] == [("stopped", 0)]
-    wrong = ((0, "letter", 0), (26, "letter", 0), (1.5, "letter", 0), (3, "essay", 0), (3, "cloze", -1))
+    wrong = [(number, "letter", 0) for number in (0, 26, -3, 2.5, None)]
+    wrong += [(3, "essay", 0), (3, "cloze", -1), (3, "cloze", 0.5)]
     for number, formulation, sample in wrong:
         (run,) = evaluate(served(), number, formulation, sample, threading.Event())
-        assert (run.state, run.rows) == ("failed", ())
+        assert (run.state, run.rows, summary(run), table(run)) == ("failed", (), "", "")
+        assert "whole number" in run_status(run) or "letter or cloze" in run_status(run)
     failing = FakeEngine(score=lambda option: (_ for _ in ()).throw(RuntimeError("llama_decode returned 1")))
     *_, run = evaluate(served(base=failing), 3, "letter", 0, threading.Event())
     assert run.state == "failed"
@@ -181,12 +193,33 @@ def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
         headline({"schema": 1, "models": []})
     models = served()
     models.published = {**metrics(), "headline": {"task": "<b>", "formulation": "letter (chat)", "metric": "acc"}}
-    assert "<b>" not in published_panel(models)
+    assert "<b>" not in published_panel(models, "letter")
     assert [live_formulation(found) for found in (metrics(), models.published, None)] == ["cloze", "letter", None]
     other = {**metrics(), "headline": {"task": "research", "formulation": "cloze (plain)", "metric": "acc_norm"}}
     assert live_formulation(other) is None
     models.published, models.unpublished = None, "demo/x@main: <none>"
-    assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(models)
+    assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(models, "letter")
+
+
+def test_the_published_panel_shows_the_selected_prompt_and_what_became_worse() -> None:
+    models = served()
+    models.published = metrics()
+    cloze, letter = (published_panel(models, prompt) for prompt in ("cloze", "letter"))
+    assert (cloze.count("<table"), letter.count("<table")) == (1, 2)
+    assert "59.0 %" not in cloze
+    assert letter.index("47.5 %") < letter.index("59.0 %") < letter.index("no difference shown (4.0 points")
+    for panel in (cloze, letter):
+        assert "<li>arc_easy, cloze (chat): worse by 9.0 points (95 % 2.0 to 16.0, p = 0.020).</li>" in panel
+        assert panel.count("better by 16.5 points") == 1
+    lost = metrics()
+    lost["comparisons"][1]["verdict"] = "worse by 4.0 points"
+    models.published = lost
+    assert "<li>research, letter (chat): worse by 4.0 points.</li>" in published_panel(models, "cloze")
+    assert published_panel(models, "letter").count("worse by 4.0 points") == 1
+    models.published = {**lost, "comparisons": [{**line, "model": "merged"} for line in lost["comparisons"]]}
+    assert "None to show" not in published_panel(models, "letter")
+    models.published = {**lost, "comparisons": [{"task": "research"}]}
+    assert "not in the known schema" in published_panel(models, "letter")
 
 
 def test_numbers_are_rounded_as_people_read_them() -> None:

@@ -57,6 +57,21 @@ def test_the_app_ends_with_code_2_and_that_line() -> None:
     assert ended.stderr == "error: FOOTNOTE_PORT='seven' is not a port; set it to a number from 1 to 65535\n"
 
 
+def test_the_app_prints_its_address_and_no_advice_to_open_a_tunnel() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "FOOTNOTE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, **options) as app:
+        first = app.stdout.readline()
+        time.sleep(0.5)
+        running = app.poll() is None
+        app.terminate()
+        rest = app.stdout.read()
+    assert (first, running, rest) == (f"The page is at http://127.0.0.1:{port}/\n", True, "")
+
+
 def test_a_taken_port_is_one_line_before_anything_is_built() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
