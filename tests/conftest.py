@@ -27,6 +27,8 @@ os.environ.update(
     MPLBACKEND="agg",
 )
 os.environ.pop("HF_TOKEN", None)
+for name in [name for name in os.environ if name.startswith("FOOTNOTE_")]:
+    del os.environ[name]  # the page of a test serves what the test says
 
 
 @pytest.fixture(scope="session")
