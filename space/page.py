@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -12,7 +12,7 @@ from qa.choices import Formulation
 from space import api, views
 from space.ask import EXAMPLES, ask
 from space.compare import compare
-from space.evaluate import DEFAULT_QUESTIONS, Run, evaluate
+from space.evaluate import DEFAULT_QUESTIONS, evaluate
 from space.evaluation_views import plot, published_panel, run_status, summary, table
 from space.models import Models
 from space.published import live_formulation
@@ -134,11 +134,12 @@ def _ask_tab(page: gr.Blocks, state: AppState) -> None:
                 yield safe_markdown(answer.text), views.answer_status(answer), going
 
     outputs = [text, line, stop]
-    runs = [event(run, box, outputs, **_heavy(ASK)) for event in (box.submit, go.click)]
+    for event in (box.submit, go.click):
+        event(run, box, outputs, **_heavy(ASK))
     for button, example in zip(examples, EXAMPLES, strict=True):
         filled = button.click(lambda example=example: example, None, box, **LIGHT)
-        runs.append(filled.then(run, box, outputs, **_heavy(ASK)))
-    _wire_stop(state, "ask", stop, [line, stop], runs)
+        filled.then(run, box, outputs, **_heavy(ASK))
+    _wire_stop(state, "ask", stop)
     page.load(_asked_by_address, None, box, **LIGHT)
 
 
@@ -166,8 +167,9 @@ def _compare_tab(state: AppState) -> None:
                 texts = (safe_markdown(answer.text) for answer in both)
                 yield *texts, *map(views.answer_status, both), gr.update(interactive=not pair.finished)
 
-    runs = [event(run, box, [*texts, *lines, stop], **_heavy(ASK)) for event in (box.submit, go.click)]
-    _wire_stop(state, "compare", stop, [*lines, stop], runs)
+    for event in (box.submit, go.click):
+        event(run, box, [*texts, *lines, stop], **_heavy(ASK))
+    _wire_stop(state, "compare", stop)
 
 
 def _evaluate_tab(state: AppState) -> tuple[gr.HTML, gr.Radio]:
@@ -185,17 +187,17 @@ def _evaluate_tab(state: AppState) -> tuple[gr.HTML, gr.Radio]:
             live = _html(views.EVALUATE_HINT)
         with gr.Column(min_width=280):
             result = _html(published_panel(state.models, "letter"))
-    chart, rows, last = _html(), _html(), gr.State(None)
+    chart, rows = _html(), _html()
 
     def run(number: float, formulation: str, sample: float, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         with state.stops.job(str(request.session_hash), "evaluate") as cancel:
             for now in evaluate(state.models, number, formulation, sample, cancel):
                 going = gr.update(interactive=now.state == "running")
-                yield run_status(now), summary(now), plot(now), table(now), now, going
+                yield run_status(now), summary(now), plot(now), table(now), going
 
-    outputs = [line, live, chart, rows, last, stop]
-    runs = [go.click(run, [number, formulation, sample], outputs, **_heavy(EVALUATE))]
-    _wire_stop(state, "evaluate", stop, [line, stop], runs, last)
+    outputs = [line, live, chart, rows, stop]
+    go.click(run, [number, formulation, sample], outputs, **_heavy(EVALUATE))
+    _wire_stop(state, "evaluate", stop)
     formulation.change(lambda chosen: published_panel(state.models, chosen), formulation, result, **LIGHT)
     return result, formulation
 
@@ -204,19 +206,13 @@ def _heavy(group: dict[str, Any]) -> dict[str, Any]:
     return {**group, "api_visibility": "private", "show_progress": "hidden", "trigger_mode": "once"}
 
 
-def _wire_stop(
-    state: AppState, tab: str, stop: gr.Button, outputs: list[Any], runs: list[Any], last: gr.State | None = None
-) -> None:
-    """The button ends a running job within llama.cpp's abort, and takes a waiting one out of the queue.
+def _wire_stop(state: AppState, tab: str, stop: gr.Button) -> None:
+    """The button ends a running job within llama.cpp's abort; the job's own last frame says so.
 
-    `last` holds the last `Run` shown: Gradio may drop the one that tells how far a stopped job came.
+    Gradio's `cancels` and an output here would race with frames under way: a late "Writing" over the "Stopped".
     """
 
-    def end(request: gr.Request, now: Run | None = None) -> tuple[Any, ...]:
+    def end(request: gr.Request) -> None:
         state.stops.stop(str(request.session_hash), tab)
-        line = views.status("stopped", "Stopped")
-        if now is not None and now.state == "running":
-            line = run_status(replace(now, state="stopped"))
-        return *(line for _ in outputs[:-1]), gr.update(interactive=False)
 
-    stop.click(end, last, outputs, cancels=runs, **LIGHT)
+    stop.click(end, **LIGHT)

