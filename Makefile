@@ -1,8 +1,10 @@
 # Two commands matter: `make demo` and `make test`. Both make .venv where it is missing.
 # WHEELS=DIR uses ready wheels (llama-cpp-python, torch) from a folder instead of compiling or downloading them.
+# BENCH="evaluate --tokenizer DIR" runs one benchmark, with its options (python -m benchmarks --help).
 PYTHON ?= python3
 WHEELS ?=
 PORT ?= 7860
+BENCH ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -23,7 +25,7 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 
 bench: $(READY)
-	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks $(BENCH)
 
 # The page is tested in Chromium. On a build machine it is installed; elsewhere those tests skip where it is missing.
 browser:

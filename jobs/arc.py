@@ -1,6 +1,6 @@
 """ARC's questions with their official splits, from the Hub or from a folder laid out like its repository.
 
-Damaged rows are skipped, with the reason.
+Damaged rows are skipped, with the reason. `load_hub` reads any other data set there, with the same errors.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _origin(repository: str) -> dict[str, str]:
     if Path(repository).is_dir():
         licence = _card_licence(Path(repository) / "README.md")
     else:
-        info = _from_hub(repository, lambda: HfApi().dataset_info(repository))
+        info = from_hub(repository, lambda: HfApi().dataset_info(repository))
         revision, licence = info.sha or "main", (info.card_data or {}).get("license")
     stated = ", ".join(licence) if isinstance(licence, list) else licence or ""
     return {"repository": repository, "revision": revision, "licence": stated}
@@ -97,19 +97,32 @@ def _card_licence(card: Path) -> Any:
         raise UserError(f"{card}: its metadata block is not valid YAML ({first_line(error)}); mend it") from None
 
 
+def hub_configs(repository: str) -> list[str]:
+    """The configurations of a data set on the Hub; errors as `load_arc`'s."""
+    from datasets import get_dataset_config_names
+
+    return from_hub(repository, lambda: get_dataset_config_names(repository))
+
+
+def load_hub(repository: str, config: str) -> tuple[Any, dict[str, str]]:
+    """The splits of one configuration of any data set on the Hub, and what was loaded; errors as `load_arc`'s."""
+    origin = _origin(repository)
+    return _load(repository, config, origin["revision"], None), origin
+
+
 def _load(repository: str, config: str, revision: str, cache: str | None) -> Any:
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()  # one for every split, over in a second
 
-    return _from_hub(
+    return from_hub(
         repository,
         lambda: load_dataset(repository, config, revision=revision or None, cache_dir=cache),
         config,
     )
 
 
-def _from_hub(repository: str, call: Any, config: str = "") -> Any:
+def from_hub(repository: str, call: Any, config: str = "") -> Any:
     """What `call` returns. Whatever the Hub or the files of a configuration do wrong is a `UserError` that names it."""
     import httpx2
     from datasets.exceptions import DatasetNotFoundError, DatasetsError

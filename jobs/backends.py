@@ -10,25 +10,32 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from jobs.adapters import base_of, check_base_of
 from jobs.errors import UserError, first_line
-from jobs.likelihood import Item, Tick, TransformersBackend
-from qa.prompts import Message, PromptEncoder
+from jobs.likelihood import TransformersBackend
+from qa.choices import Item
+from qa.prompts import PromptEncoder
 
 if TYPE_CHECKING:
     from qa.engine import Engine
 
 Kind = Literal["transformers", "adapter", "gguf"]
+GGUF_WINDOW = 4096  # tokens: 25 solved examples of ARC's length in the chat template take some 2,200
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
 class Backend(Protocol):
-    """A model that scores options and answers greedily."""
+    """A model that scores options and answers greedily. One call is one batch; the caller plans batches."""
 
     encoder: PromptEncoder
     window: int  # tokens of prompt and answer
 
-    def option_logprobs(self, items: Sequence[Item], tick: Tick) -> list[list[float]]: ...
-    def generate(self, questions: Sequence[list[Message]], max_tokens: int, tick: Tick) -> list[str]: ...
-    def close(self) -> None: ...
+    def option_logprobs(self, items: Sequence[Item]) -> list[list[float]]:
+        """Summed natural-log probability of each option of each item."""
+
+    def generate(self, prompts: Sequence[list[int]], max_tokens: int, until: Sequence[str] = ()) -> list[str]:
+        """Greedy answers to prompts of token ids, ended by the end of the turn or before the first of `until`."""
+
+    def close(self) -> None:
+        """Free the weights."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,20 @@ def find_source(name: str, location: Path | str, base: Path | str | None) -> Sou
     return Source("transformers", str(location))
 
 
-def open_backend(name: str, source: Source, *, batch_tokens: int) -> Backend:
-    """Load a model, in float32 where transformers runs it, so that all artefacts are compared alike."""
+def open_backend(name: str, source: Source, *, dtype: str = "float32", device: str | None = None) -> Backend:
+    """Load a model; `dtype` (float32, bfloat16) and `device` are of transformers, by default its GPU if there is one.
+
+    Raises `UserError` where it cannot be loaded, and where its scores could not be trusted.
+    """
     if source.kind == "gguf":
         return GgufBackend(name, Path(source.location))
-    tokenizer, model = _load(name, source.base or source.location)
+    tokenizer, model = _load(name, source.base or source.location, dtype, device)
     if source.kind == "adapter":
         model = _with_adapter(name, model, source)
-    return TransformersBackend(model, tokenizer, batch_tokens=batch_tokens)
+    try:
+        return TransformersBackend(model, tokenizer)
+    except ValueError as error:
+        raise UserError(f"model {name}: {source.location}: {error}") from None
 
 
 class GgufBackend:
@@ -83,33 +96,25 @@ class GgufBackend:
         from qa.engine import Engine, ModelFileError
 
         try:
-            self._engine: Engine = Engine.load(path)
+            self._engine: Engine = Engine.load(path, n_ctx=GGUF_WINDOW)
         except ModelFileError as error:
             raise UserError(f"model {name}: {error}") from None
         self.encoder, self.window = self._engine.encoder, self._engine.n_ctx
 
-    def option_logprobs(self, items: Sequence[Item], tick: Tick) -> list[list[float]]:
+    def option_logprobs(self, items: Sequence[Item]) -> list[list[float]]:
         """Summed natural-log probability of each option of each item."""
-        scores = []
-        for prompt, options in items:
-            scores.append(self._engine.option_logprobs(prompt, options))
-            tick(1)
-        return scores
+        return [self._engine.option_logprobs(item.prompt, item.options, head=item.head) for item in items]
 
-    def generate(self, questions: Sequence[list[Message]], max_tokens: int, tick: Tick) -> list[str]:
-        """Greedy answers."""
-        answers = []
-        for messages in questions:
-            answers.append(self._engine.generate(messages, max_tokens=max_tokens))
-            tick(1)
-        return answers
+    def generate(self, prompts: Sequence[list[int]], max_tokens: int, until: Sequence[str] = ()) -> list[str]:
+        """Greedy answers, each cut before the first of `until`."""
+        return [self._engine.complete(prompt, max_tokens=max_tokens, until=until) for prompt in prompts]
 
     def close(self) -> None:
         """Free the weights."""
         self._engine.close()
 
 
-def _load(name: str, location: str) -> tuple[Any, Any]:
+def _load(name: str, location: str, dtype: str, device: str | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -117,10 +122,9 @@ def _load(name: str, location: str) -> tuple[Any, Any]:
 
     quieten()
     place, revision = split_revision(location)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise UserError(
             f"model {name}: {place}: neither a model's folder nor one on the Hub ({first_line(error)})"
@@ -128,7 +132,7 @@ def _load(name: str, location: str) -> tuple[Any, Any]:
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise UserError(f"model {name}: {place}: {rows} rows of embedding for a tokenizer of {len(tokenizer)} entries")
-    return tokenizer, model.to(device)
+    return tokenizer, model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _with_adapter(name: str, model: Any, source: Source) -> Any:

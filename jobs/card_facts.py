@@ -24,7 +24,11 @@ OPTIONAL = ("base", "base_gguf")
 ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
 MODELS = ("base", "adapter", "merged", "gguf")  # names in the evaluation, in the order of a result table
 OWN, ARC = "research_qa", "arc"  # the configurations of the data set
-PICTURE = "evaluation/accuracy.png"
+PICTURES = {  # of the evaluation, with what each shows
+    "evaluation/accuracy.png": "Accuracy of each model with its interval, and the line of chance",
+    "evaluation/flips.png": "Questions that both, only the base, only the other model or neither answered rightly",
+    "evaluation/reliability.png": "How often an answer is right that the model is so sure of",
+}
 EXAMPLE_QUESTION = "What is the key idea of LoRA?"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -163,8 +167,9 @@ class Run:
         return result_rows(self.metrics)
 
     @property
-    def picture(self) -> bool:
-        return (self.folder / PICTURE).is_file()
+    def pictures(self) -> dict[str, str]:
+        """The pictures that the evaluation left, by path, with what each shows."""
+        return {name: words for name, words in PICTURES.items() if (self.folder / name).is_file()}
 
     @property
     def writing(self) -> list[tuple[str, str]]:

@@ -44,7 +44,8 @@ def _environment() -> Environment:
     environment.filters |= {
         "cell": cell,
         "code": code,
-        "percent": lambda share: f"{100 * share:.1f} %",
+        "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",  # None: asked of nobody
+        "p": lambda value: "< 0.001" if value < 0.001 else f"= {value:.3f}",
         "literal": lambda text: json.dumps(text, ensure_ascii=False),
         "flatten": lambda figures: [(key, without_paths(value)) for key, value in flatten(figures)],
         "grouped": grouped,

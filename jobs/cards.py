@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from huggingface_hub import DatasetCardData, EvalResult, ModelCardData, SpaceCardData
+from huggingface_hub import DatasetCardData, ModelCardData, SpaceCardData
 
-from jobs.arc import task_name
 from jobs.card_facts import ARC, OWN, Run, gguf_type
 from jobs.card_render import ROOT, render
+from jobs.card_results import model_index
 from jobs.errors import UserError
 from jobs.licences import count_licences, documents_licence
 from jobs.step import StepRecord
@@ -20,7 +20,6 @@ from qa.records import SPLITS, Question
 
 EXAMPLES, SEED = 10, 17  # rows shown in the data set's card
 TAG = "footnote"  # in the front matter of every card: how a repository of ours is known
-RESEARCH = "research"  # the task of the questions made from documents
 SPACE_KEYS = ("emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license", "short_description")
 
 
@@ -182,38 +181,5 @@ def _model_data(
         pipeline_tag="text-generation",
         tags=[TAG, "question-answering", "ai-research", *tags],
         model_name=repository.split("/")[1],
-        eval_results=_eval_results(run, kind) or None,
+        eval_results=model_index(run, kind) or None,
     )
-
-
-def _eval_results(run: Run, model: str) -> list[EvalResult]:
-    """One model's figures for its `model-index`; none where it was not evaluated."""
-    summary = run.metrics["models"].get(model, {"results": []})
-    found = [
-        EvalResult(
-            task_type="multiple-choice",
-            metric_type="accuracy",
-            metric_name=f"{result['task']}, {result['formulation']}, {result['metric']}",
-            metric_value=result["value"],
-            metric_args={key: result[key] for key in ("n", "low", "high")},
-            **_asked_of(run, result["task"]),
-        )
-        for result in summary["results"]
-    ]
-    scores = run.metrics["open"].get(model, {})
-    for metric, kind in (("exact_match", "exact_match"), ("token_f1", "f1")):
-        if metric in scores:
-            shown = {"metric_type": kind, "metric_name": f"{RESEARCH}, {metric.replace('_', ' ')}"}
-            value = {"metric_value": scores[metric], "metric_args": {"n": scores["n"]}}
-            found.append(EvalResult(task_type="question-answering", **shown, **value, **_asked_of(run, RESEARCH)))
-    return found
-
-
-def _asked_of(run: Run, task: str) -> dict[str, str]:
-    """The data set of a task, in the terms of a model-index."""
-    configs = {task_name(config): config for config in run.steps["dataset"].arguments.get("arc_configs", [])}
-    if task not in configs:
-        name, config = run.names.dataset, OWN
-    else:
-        name, config = (run.arc, configs[task]) if run.arc else (run.names.dataset, ARC)
-    return {"dataset_type": name, "dataset_name": name, "dataset_config": config, "dataset_split": "test"}

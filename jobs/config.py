@@ -145,14 +145,33 @@ class Export(Section):
         return next((kind for kind in self.types if kind not in ("f16", "bf16", "f32")), self.types[0])
 
 
+class Judge(Section):
+    """A language model that compares open answers, at an OpenAI-compatible endpoint; none by default."""
+
+    endpoint: str = ""
+    model: str = ""
+    limit: int = Field(100, ge=1)  # open questions judged
+
+    @model_validator(mode="after")
+    def _endpoint_and_model(self) -> Self:
+        if bool(self.endpoint) != bool(self.model):
+            raise ValueError("a judge needs both an endpoint and a model")
+        return self
+
+
 class Evaluation(Section):
     """What is asked, and how. The first formulation is the headline."""
 
     tasks: tuple[str, ...] = Field(("research", "arc_challenge", "arc_easy"), min_length=1)
-    formulations: tuple[Formulation, ...] = Field(("letter", "cloze"), min_length=1)
-    template: Literal["chat", "plain"] = "chat"
+    formulations: tuple[Literal["letter", "cloze", "chat"], ...] = Field(("letter", "cloze"), min_length=1)
+    template: Literal["chat", "plain"] | None = None  # each formulation's own: letter by chat, cloze plain as in lm-eval
+    shots: int = Field(0, ge=0, le=25)  # solved examples from the training split, drawn with the seed
     limit: int | None = Field(None, ge=1)  # rows of each task
+    rotations: int = Field(0, ge=0)  # rows of each task of which every rotation of the options is asked by letter
+    sources: int = Field(0, ge=0, le=10)  # passages shown with open questions, for citations and abstention
+    judge: Judge = Judge()
     batch_tokens: int = Field(4096, ge=128)
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights in transformers; scores are float32 in any case
 
 
 class Publish(Section):

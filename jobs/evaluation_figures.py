@@ -1,135 +1,226 @@
-"""From answers to figures: accuracies with intervals, paired comparisons, and signs that something is broken.
+"""From answers to figures: accuracies with intervals, paired comparisons, positions, calibration, ties.
 
-Every figure is recounted from the rows of `items.parquet` and the questions; a test does it another way round.
+Every figure is counted from the rows of `items.parquet` (and `rotated.parquet`) and the questions; a test does it
+another way round.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from jobs.canary import canaries
+from jobs.evaluation_groups import (
+    Asked,
+    asked_of,
+    groups,
+    headline_metric,
+    is_choice,
+    tied,
+)
+from jobs.open_figures import cited_figures, open_figures
+from jobs.open_parts import NO_SOURCE, OPEN, SOURCES
+from qa.calibration import calibrate
+from qa.positions import Place, by_place, original_place, over_rotations, rotation_of, spread
 from qa.records import Answer, Question
-from qa.scoring import abstains
-from qa.statistics import paired_difference, verdict, wilson
+from qa.statistics import CONFIDENCE, clustered_bootstrap, holm, paired_difference, verdict, wilson
 
-SCHEMA = 1
-OPEN = "open (chat)"
-CANARY_ROWS = 40  # fewer questions leave chance inside any interval
-TIED_SHARE = 0.5
+if TYPE_CHECKING:
+    from jobs.evaluation_tasks import Task
 
+SCHEMA = 2
 
-def is_open(answer: Answer) -> bool:
-    """Whether a row answers an open question."""
-    return answer.formulation == OPEN
+Rows = Mapping[str, Sequence[Answer]]  # by model
+Figure = dict[str, Any]
 
 
-def headline_metric(formulation: str) -> str:
-    """The metric by which a row of this formulation counts as correct."""
-    if formulation == OPEN:
-        return "exact_match"
-    return "acc_norm" if formulation.startswith("cloze") else "acc"
+def metrics_of(
+    answers: Rows,
+    rotated: Rows,
+    tasks: Sequence[Task],
+    skipped: Mapping[str, Sequence[Figure]],
+    *,
+    headline: tuple[str, str],
+    seed: int,
+) -> Figure:
+    """What `metrics.json` holds, from all rows. `rotated` are those of questions with rotated options.
+
+    The first model is what the others are compared with; `headline` is a task and the formulation it is judged by;
+    `skipped` are the questions that a model was not asked, with the reason.
+    """
+    asked, first = asked_of(tasks), next(iter(answers))
+    task, formulation = headline
+    figures = {
+        "schema": SCHEMA,
+        "order": list(answers),
+        "headline": {"task": task, "formulation": formulation, "metric": headline_metric(formulation)},
+        "models": {name: {"results": results_of(rows, asked)} for name, rows in answers.items()},
+        "comparisons": _compared(answers, first, seed),
+        "open": _where(answers, _open),
+        "cited": _where(answers, lambda rows: _cited(rows, tasks)),
+        "positions": _where(answers, lambda rows: _by_letter(rows, asked, positions_of)),
+        "rotations": {name: rotations_of(rows, rotated.get(name, ()), asked, seed) for name, rows in answers.items()},
+        "calibration": _where(answers, lambda rows: _by_letter(rows, asked, _calibration(seed))),
+        "ties": _where(answers, ties_of),
+        "seconds": _where(answers, seconds_of),
+        "skipped": {name: list(rows) for name, rows in skipped.items()},
+        "left_out": {task.name: [row.model_dump(mode="json") for row in task.left_out] for task in tasks},
+        "warnings": canaries(answers, asked),
+    }
+    for optional in ("cited", "rotations"):  # only where they were asked for
+        figures[optional] = {name: value for name, value in figures[optional].items() if value}
+        if not figures[optional]:
+            del figures[optional]
+    return figures
 
 
-def figures_of(answers: Sequence[Answer], questions: Mapping[str, Question]) -> list[dict[str, Any]]:
-    """Results of one model: each task, formulation and metric with its Wilson interval. Open answers are apart."""
+def _where(answers: Rows, figure: Callable[[Sequence[Answer]], Any]) -> Figure:
+    """The figure of every model that has it."""
+    found = {name: figure(rows) for name, rows in answers.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _of(rows: Sequence[Answer], formulation: str) -> list[Answer]:
+    return [row for row in rows if row.formulation == formulation]
+
+
+def _open(rows: Sequence[Answer]) -> Figure:
+    written = _of(rows, OPEN)
+    return open_figures(written) if written else {}
+
+
+def _cited(rows: Sequence[Answer], tasks: Sequence[Task]) -> Figure:
+    shown, withheld = _of(rows, SOURCES), _of(rows, NO_SOURCE)
+    return cited_figures(shown, withheld, {q.id: q for task in tasks for q in task.open}) if shown or withheld else {}
+
+
+def results_of(answers: Sequence[Answer], asked: Asked) -> list[Figure]:
+    """Results of one model on multiple choice: each task, formulation and metric with its Wilson interval."""
     results = []
-    for (task, formulation), rows in _groups(answers).items():
+    for (task, formulation), rows in groups([row for row in answers if is_choice(row)]).items():
         counts = {headline_metric(formulation): sum(row.correct for row in rows)}
         if formulation.startswith("cloze"):
-            counts["acc"] = sum(_likeliest(row) == questions[row.row_id].gold for row in rows)
-        for metric, correct in counts.items():
-            low, high = wilson(correct, len(rows))
-            figure = {"value": correct / len(rows), "low": low, "high": high, "n": len(rows), "correct": correct}
-            results.append({"task": task, "formulation": formulation, "metric": metric} | figure)
+            counts["acc"] = sum(_likeliest(row) == asked[task, row.row_id].gold for row in rows)
+        names = {"task": task, "formulation": formulation}
+        results += [names | {"metric": metric} | _share(correct, len(rows)) for metric, correct in counts.items()]
     return results
 
 
-def open_figures(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Exact match (with interval), token F1 and share of abstentions over the open questions of one model."""
-    from jobs.metrics import load_metric
-
-    predictions, references = [row.predicted for row in answers], [[row.gold] for row in answers]
-    matched = load_metric("exact_match").compute(predictions=predictions, references=references)["exact_match"]
-    f1 = load_metric("token_f1").compute(predictions=predictions, references=references)["token_f1"]
-    low, high = wilson(sum(row.correct for row in answers), len(answers))
-    return {
-        "exact_match": matched,
-        "low": low,
-        "high": high,
-        "token_f1": f1,
-        "abstained": sum(abstains(text) for text in predictions) / len(answers),
-        "n": len(answers),
-    }
+def _share(correct: int, n: int) -> Figure:
+    low, high = wilson(correct, n)
+    return {"value": correct / n, "low": low, "high": high, "n": n, "correct": correct}
 
 
-def comparisons(model: str, ours: Sequence[Answer], theirs: Sequence[Answer], seed: int) -> list[dict[str, Any]]:
-    """One model against the first, paired by question, for each task and formulation."""
-    found, others = [], _groups(theirs)
-    for (task, formulation), rows in _groups(ours).items():
-        match = {row.row_id: row for row in others[task, formulation]}
-        against = [match[row.row_id] for row in rows]
-        difference = paired_difference(
-            [row.correct for row in rows],
-            [row.correct for row in against],
-            [row.document for row in rows],
-            seed=seed,
-        )
-        values = asdict(difference)
-        values["difference"] = values.pop("value")
-        names = {"model": model, "against": theirs[0].model, "task": task, "formulation": formulation}
-        found.append(names | {"metric": headline_metric(formulation)} | values | {"verdict": verdict(difference)})
+def _compared(answers: Rows, first: str, seed: int) -> list[Figure]:
+    """Every other model against the first; `p_holm` counts all of these comparisons."""
+    lines = [line for name in answers if name != first for line in comparisons(answers[name], answers[first], seed)]
+    for line, adjusted in zip(lines, holm([line["p"] for line in lines]), strict=True):
+        line["p_holm"] = adjusted
+    return lines
+
+
+def comparisons(ours: Sequence[Answer], theirs: Sequence[Answer], seed: int) -> list[Figure]:
+    """One model against the first, paired by the questions that both answered, for each task and formulation."""
+    found, others = [], groups(theirs)
+    for (task, formulation), rows in groups(ours).items():
+        match = {row.row_id: row for row in others.get((task, formulation), ())}
+        if pairs := [(row, match[row.row_id]) for row in rows if row.row_id in match]:
+            names = {"model": rows[0].model, "against": theirs[0].model, "task": task, "formulation": formulation}
+            found.append(names | {"metric": headline_metric(formulation)} | _difference(pairs, seed))
     return found
 
 
-def canaries(model: str, answers: Sequence[Answer], questions: Mapping[str, Question]) -> list[str]:
-    """What looks broken rather than bad: chance, one letter always or never, ties, in each task and formulation."""
-    found = []
-    for (task, formulation), rows in _groups(answers).items():
-        if formulation == OPEN or len(rows) < CANARY_ROWS:
-            continue
-        where = f"{model}, {task}, {formulation}"
-        asked = [questions[row.row_id] for row in rows]
-        chance = sum(1 / len(question.choices) for question in asked) / len(asked)
-        correct = sum(row.correct for row in rows)
-        if wilson(correct, len(rows))[0] <= chance:
-            found.append(f"{where}: {correct} of {len(rows)} right is no better than chance ({chance:.1%})")
+def _difference(pairs: Sequence[tuple[Answer, Answer]], seed: int) -> Figure:
+    difference = paired_difference(
+        [row.correct for row, _ in pairs],
+        [row.correct for _, row in pairs],
+        [row.document for row, _ in pairs],
+        seed=seed,
+    )
+    values = asdict(difference)
+    values["difference"] = values.pop("value")
+    right = sum(row.correct and other.correct for row, other in pairs)
+    both = {"right_in_both": right, "wrong_in_both": difference.n - right - difference.gained - difference.lost}
+    return values | both | {"verdict": verdict(difference)}
+
+
+def _by_letter(rows: Sequence[Answer], asked: Asked, figure: Callable[..., Figure]) -> list[Figure]:
+    """A figure of every task that was asked by letter."""
+    return [
+        {"task": task, "formulation": formulation, "n": len(group)}
+        | figure(group, [asked[task, row.row_id] for row in group])
+        for (task, formulation), group in groups(rows).items()
+        if formulation.startswith("letter")
+    ]
+
+
+def positions_of(rows: Sequence[Answer], questions: Sequence[Question]) -> Figure:
+    """Accuracy by the place of the right option, and how often each place is chosen."""
+    pairs = zip(rows, questions, strict=True)
+    places = by_place((q.gold, q.labels.index(row.predicted), len(q.labels)) for row, q in pairs)
+    return {"spread": spread(places), "places": [_place(place) for place in places]}
+
+
+def _place(place: Place) -> Figure:
+    nothing = {"value": None, "low": None, "high": None, "n": 0, "correct": 0}
+    share = _share(place.correct, place.n) if place.n else nothing
+    return {"place": place.place, "offered": place.offered, "chosen": place.chosen} | share
+
+
+def _calibration(seed: int) -> Callable[[Sequence[Answer], Sequence[Question]], Figure]:
+    def figure(rows: Sequence[Answer], questions: Sequence[Question]) -> Figure:
+        logprobs, documents = [row.option_logprobs for row in rows], [row.document for row in rows]
+        found = asdict(calibrate(logprobs, [question.gold for question in questions], documents, seed=seed))
+        return found | {"ece_low": found.pop("low"), "ece_high": found.pop("high"), "bins": list(found["bins"])}
+
+    return figure
+
+
+def rotations_of(answers: Sequence[Answer], rotated: Sequence[Answer], asked: Asked, seed: int) -> list[Figure]:
+    """What moving the options changes, for the questions that were asked under every rotation of theirs."""
+    chosen: dict[tuple[str, str], dict[str, dict[int, int]]] = {}
+    for row in (*answers, *rotated):
+        formulation, by = rotation_of(row.formulation)
         if formulation.startswith("letter"):
-            found += [f"{where}: {fault}" for fault in _letter_faults(rows, asked)]
-        tied = sum(sorted(row.option_logprobs)[-1] == sorted(row.option_logprobs)[-2] for row in rows)
-        if tied > TIED_SHARE * len(rows):
-            found.append(f"{where}: the two likeliest options tie in {tied} of {len(rows)} questions")
-    return found
+            labels = asked[row.task, row.row_id].labels
+            place = original_place(labels.index(row.predicted), by, len(labels))
+            chosen.setdefault((row.task, formulation), {}).setdefault(row.row_id, {})[by] = place
+    moved = {(row.task, rotation_of(row.formulation)[0]) for row in rotated}
+    found = ((key, _rotated(key[0], rows, asked, seed)) for key, rows in chosen.items() if key in moved)
+    return [{"task": task, "formulation": formulation} | line for (task, formulation), line in found if line]
 
 
-def _letter_faults(rows: Sequence[Answer], asked: Sequence[Question]) -> list[str]:
-    offered = Counter(label for question in asked for label in question.labels)
-    given = Counter(row.predicted for row in rows)
-    often = [label for label, count in offered.items() if count > len(rows) / 2]
-    if len(given) == 1:
-        return [f"the answer is always {next(iter(given))}"]
-    return [f"the answer is never {label}" for label in often if label not in given]
+def _rotated(task: str, chosen: dict[str, dict[int, int]], asked: Asked, seed: int) -> Figure:
+    questions = {name: asked[task, name] for name in chosen}
+    if (found := over_rotations(chosen, questions)) is None:
+        return {}
+    rows = [(right, questions[name].document) for name, rights in found.correct.items() for right in rights]
+    means = clustered_bootstrap([right for right, _ in rows], [document for _, document in rows], seed=seed)
+    low, high = (float(bound) for bound in np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    counts = {"n": found.n, "rotations": len(rows), "unchanged": found.unchanged}
+    return counts | {"value": found.value, "low": low, "high": high}
 
 
-def prompts_differ(answers: Mapping[str, Sequence[Answer]]) -> list[str]:
-    """Models that read other token ids than the first for the same question: another tokenizer or template."""
-    first, *others = answers
-    known = {(row.formulation, row.row_id): row.prompt_sha256 for row in answers[first]}
-    found = []
-    for model in others:
-        count = sum(known[row.formulation, row.row_id] != row.prompt_sha256 for row in answers[model])
-        if count:
-            found.append(f"{model}: {count} prompts have other token ids than {first}'s")
-    return found
+def ties_of(answers: Sequence[Answer]) -> list[Figure]:
+    """How often the two likeliest options have the same score."""
+    scored = groups([row for row in answers if row.option_logprobs])
+    return [
+        {"task": task, "formulation": formulation, "tied": tied(rows), "n": len(rows)}
+        for (task, formulation), rows in scored.items()
+    ]
+
+
+def seconds_of(answers: Sequence[Answer]) -> dict[str, float]:
+    """Seconds of wall time for a question, by formulation."""
+    times: dict[str, list[float]] = {}
+    for row in answers:
+        times.setdefault(row.formulation, []).append(row.seconds)
+    return {formulation: fmean(seconds) for formulation, seconds in times.items()}
 
 
 def _likeliest(row: Answer) -> int:
     return row.option_logprobs.index(max(row.option_logprobs))
-
-
-def _groups(answers: Sequence[Answer]) -> dict[tuple[str, str], list[Answer]]:
-    groups: dict[tuple[str, str], list[Answer]] = {}
-    for row in answers:
-        groups.setdefault((row.task, row.formulation), []).append(row)
-    return groups

@@ -1,111 +1,95 @@
-"""Putting questions to one model: options are scored, open questions answered, and each becomes a row."""
+"""Putting the parts of an evaluation to one model, batch by batch."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jobs.backends import Backend
-from jobs.config import Evaluation
 from jobs.errors import UserError
-from jobs.evaluation_figures import OPEN
-from qa.choices import choice_ids, pick, prompt_name
-from qa.prompts import ask_messages, prompt_sha256
-from qa.records import Answer, Question
-from qa.scoring import exact_match
-
-SLICE = 64  # questions timed and batched together
-OPEN_TOKENS = 48
+from jobs.evaluation_parts import NotFinite, Part
+from jobs.journal import Journal
+from jobs.packing import batches
+from jobs.team import Team
+from qa.choices import Item
+from qa.prompts import prompt_sha256
+from qa.records import Answer
 
 
 @dataclass
 class Examiner:
-    """Puts the questions to one model, and moves the bar."""
+    """Puts one part to one model and writes the rows down.
+
+    Batches are cut from the whole part, of questions of like length; which process asks one, and whether others were
+    asked before a kill, changes nothing in it, so that the scores are the same to the last bit on the same machine.
+    """
 
     model: str
     backend: Backend
-    evaluation: Evaluation
-    tick: Callable[[int], Any]
+    part: Part
+    batch_tokens: int
 
-    def choices(self, questions: Sequence[Question], formulation: str) -> list[Answer]:
-        """Answers to multiple-choice questions, in the same order."""
-        return [row for part in _slices(questions) for row in self._choice_slice(part, formulation)]
+    @cached_property
+    def items(self) -> list[Item]:
+        """Every question as token ids."""
+        return self.part.items(self.backend.encoder)
 
-    def open(self, questions: Sequence[Question]) -> list[Answer]:
-        """Greedy answers to open questions, right where they match exactly after normalisation."""
-        return [row for part in _slices(questions) for row in self._open_slice(part)]
+    @cached_property
+    def skipped(self) -> dict[str, str]:
+        """Questions that do not fit the model's window, with the reason."""
+        pairs = zip(self.part.questions, self.items, strict=True)
+        needed = {question.id: self.part.needs(item) for question, item in pairs}
+        window = self.backend.window
+        return {
+            name: f"needs {tokens} tokens and the model reads {window}"
+            for name, tokens in needed.items()
+            if tokens > window
+        }
 
-    def _choice_slice(self, questions: Sequence[Question], formulation: str) -> list[Answer]:
-        template = self.evaluation.template
-        items = [choice_ids(self.backend.encoder, question, formulation, template) for question in questions]
-        for question, (prompt, options) in zip(questions, items, strict=True):
-            self._check_room(question, len(prompt) + sum(len(option) for option in options))
+    def ask(self, journal: Journal, team: Team, tick: Callable[[int], Any]) -> None:
+        """Ask this process's share of what is not in the journal yet. Raises `UserError` where nothing can be asked."""
+        if len(self.skipped) == len(self.part.questions):
+            name, reason = next(iter(self.skipped.items()))
+            where = f"model {self.model}, {self.part.task}, {self.part.formulation}"
+            raise UserError(f"{where}: no question fits its window (the first, {name}, {reason}); ask fewer shots")
+        journal.skip(self.skipped)
+        known = journal.answers()
+        for number, batch in enumerate(self._batches()):
+            names = {self.part.questions[place].id for place in batch}
+            if number % team.world == team.rank and not names <= known.keys():
+                rows = [row for row in self._rows(batch) if row.row_id not in known]
+                journal.append(rows)
+                tick(len(rows))
+
+    def _batches(self) -> Iterator[list[int]]:
+        asked = [place for place, question in enumerate(self.part.questions) if question.id not in self.skipped]
+        for batch in batches([self.part.costs(self.items[place]) for place in asked], self.batch_tokens):
+            yield [asked[index] for index in batch]
+
+    def _rows(self, batch: list[int]) -> list[Answer]:
         begun = time.monotonic()
-        scores = self.backend.option_logprobs(items, self.tick)
-        seconds = (time.monotonic() - begun) / len(questions)
-        answers = []
-        for question, (prompt, _), logprobs in zip(questions, items, scores, strict=True):
-            if not all(math.isfinite(value) for value in logprobs):
-                raise UserError(f"model {self.model}: {question.id}: scores are {logprobs}; its weights are damaged")
-            picked = pick(logprobs, question, formulation)
-            answers.append(
-                self._answer(
-                    question,
-                    prompt_name(formulation, template),
-                    prompt,
-                    seconds,
-                    option_logprobs=tuple(logprobs),
-                    predicted=question.labels[picked],
-                    gold=question.answer,
-                    correct=picked == question.gold,
-                )
-            )
-        return answers
-
-    def _open_slice(self, questions: Sequence[Question]) -> list[Answer]:
-        prompts = [ask_messages(question.question) for question in questions]
-        ids = [self.backend.encoder.prompt(messages) for messages in prompts]
-        for question, prompt in zip(questions, ids, strict=True):
-            self._check_room(question, len(prompt) + OPEN_TOKENS)
-        begun = time.monotonic()
-        texts = self.backend.generate(prompts, OPEN_TOKENS, self.tick)
-        seconds = (time.monotonic() - begun) / len(questions)
-        return [
-            self._answer(
-                question,
-                OPEN,
-                prompt,
-                seconds,
-                predicted=text,
-                gold=question.answer_text,
-                correct=exact_match(text, [question.answer_text]),
-            )
-            for question, prompt, text in zip(questions, ids, texts, strict=True)
-        ]
-
-    def _check_room(self, question: Question, tokens: int) -> None:
-        if tokens > self.backend.window:
+        items = [self.items[place] for place in batch]
+        try:
+            values = self.part.ask(self.backend, batch, items)
+        except NotFinite as error:
             raise UserError(
-                f"model {self.model}: {question.id} needs {tokens} tokens and it reads {self.backend.window}; "
-                "build the dataset with a smaller dataset.max_length"
-            )
+                f"model {self.model}, {self.part.task}, {error}; its weights are damaged or overflow in this precision"
+            ) from None
+        seconds = round((time.monotonic() - begun) / len(batch), 6)
+        return [self._answer(place, seconds, row) for place, row in zip(batch, values, strict=True)]
 
-    def _answer(self, question: Question, formulation: str, prompt: list[int], seconds: float, **values: Any) -> Answer:
+    def _answer(self, place: int, seconds: float, values: dict[str, Any]) -> Answer:
+        question = self.part.questions[place]
         return Answer(
             model=self.model,
-            task=question.task,
-            formulation=formulation,
+            task=self.part.task,
+            formulation=self.part.formulation,
             row_id=question.id,
             document=question.document,
-            prompt_sha256=prompt_sha256(prompt),
-            seconds=round(seconds, 6),
+            prompt_sha256=prompt_sha256(self.items[place].prompt),
+            seconds=seconds,
             **values,
         )
-
-
-def _slices(questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
-    for start in range(0, len(questions), SLICE):
-        yield questions[start : start + SLICE]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import UserError
-from jobs.evaluation_figures import is_open
 from qa.records import Answer
 from qa.statistics import CONFIDENCE, mcnemar, wilson
 
@@ -44,7 +43,7 @@ def verify(run: Path) -> Verified:
     pairs = _pairs(run / "evaluation" / "items.parquet")
     if differing := sum(merged.prompt_sha256 != gguf.prompt_sha256 for merged, gguf in pairs):
         raise _refused(path, f"reads {differing} of {len(pairs)} prompts as other token ids than the merged weights do")
-    choice = [pair for pair in pairs if not is_open(pair[0])]
+    choice = [pair for pair in pairs if pair[0].option_logprobs]  # what is written out differs in a word, not an answer
     known = [pair for group in _groups(choice) if _beats_chance(group, 0, KNOWN) for pair in group]
     if known and not _beats_chance(known, 1) and _worse(known):
         raise _refused(path, "answers no better than chance where the merged weights do: its template is likely broken")
@@ -92,7 +91,7 @@ def _pairs(path: Path) -> list[Pair]:
     merged, gguf = (
         {(row.formulation, row.row_id): row for row in answers if row.model == model} for model in ("merged", "gguf")
     )
-    if merged.keys() != gguf.keys() or not any(not is_open(row) for row in merged.values()):
+    if merged.keys() != gguf.keys() or not any(row.option_logprobs for row in merged.values()):
         raise UserError(f"{path}: merged and gguf were not asked the same questions; evaluate both")
     return [(row, gguf[key]) for key, row in merged.items()]
 

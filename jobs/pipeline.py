@@ -174,7 +174,15 @@ def _evaluate(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
         "merged": run / "merged",
         "gguf": run / "gguf" / f"{config.publish.name}-{config.export.served}.gguf",
     }
-    return evaluate_models(run / "dataset", models, out, evaluation=config.evaluation, base=base, seed=config.seed)
+    return evaluate_models(
+        run / "dataset",
+        models,
+        out,
+        evaluation=config.evaluation,
+        base=base,
+        seed=config.seed,
+        passages=run / "passages",
+    )
 
 
 def _publish(config: RunConfig, run: Path) -> Outcome:

@@ -23,6 +23,7 @@ from jobs.estimate import cost_table, parameters, training_flops
 from qa.artifacts import Repositories
 from qa.records import SPLITS, Question, Split
 
+RESEARCH = "research"  # the task of the questions made from documents
 BYTES_PER_WEIGHT = (4 * 2 + 2 * 5 / 8) * 1.1  # base, merged and two F16 files; two files of 5 bits; checkpoints
 
 
@@ -82,6 +83,7 @@ class Preflight:
             yield "its licence", self.licence
         if self.config.dataset.arc:
             yield "ARC", self.arc
+        yield "evaluation", self.evaluation
         if not self.config.base.pretrain:
             yield "rows that fit", self.rows_that_fit
 
@@ -140,6 +142,32 @@ class Preflight:
         rows, damaged = self.arc_rows
         counts = ", ".join(f"{split} {len(questions):,}" for split, questions in rows.items())
         return f"{self.config.dataset.arc}: {counts}; damaged rows that will be skipped: {damaged}"
+
+    def evaluation(self) -> str:
+        """Settings whose faults would show after training only, and tasks that are not of the run's own data set."""
+        asked, own = self.config.evaluation, self._own_tasks()
+        beyond = tuple(task for task in asked.tasks if task not in own)
+        if beyond and "tasks" in asked.model_fields_set:
+            from jobs.evaluation_tasks import load_tasks
+
+            load_tasks(asked.model_copy(update={"tasks": beyond}), None, self.config.seed)
+        self._check_shots(asked.shots if RESEARCH in asked.tasks else 0)
+        shots = f", {asked.shots} solved examples" if asked.shots else ""
+        return f"{', '.join(asked.tasks)} by {', '.join(asked.formulations)}{shots}"
+
+    def _own_tasks(self) -> set[str]:
+        from jobs.arc import task_name
+
+        dataset = self.config.dataset
+        return {RESEARCH} | {task_name(config) for config in dataset.arc_configs if dataset.arc}
+
+    def _check_shots(self, shots: int) -> None:
+        """Whether the offline writer's questions give as many solved examples; a teacher's are not known yet."""
+        if not shots or self.config.writer.kind != "offline":
+            return
+        found = sum(split == "train" and len(question.choices) >= 3 for split, question in self.own_questions)
+        if found < shots:
+            raise UserError(f"evaluation.shots: {shots}, but only {found} training questions come of the documents")
 
     def rows_that_fit(self) -> str:
         limit = self.config.dataset.max_length

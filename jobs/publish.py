@@ -74,9 +74,9 @@ def publish(
 def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
     import qa.prompts
-    from jobs import card_facts, card_render, cards, gate, licences, lineage, staging
+    from jobs import card_facts, card_render, card_results, cards, gate, licences, lineage, staging
 
-    return card_facts, card_render, cards, gate, licences, lineage, staging, qa.prompts
+    return card_facts, card_render, card_results, cards, gate, licences, lineage, staging, qa.prompts
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.card_facts import OWN, PICTURE, Run
+from jobs.card_facts import OWN, Run
+from jobs.card_results import eval_results
 from jobs.errors import UserError
 from jobs.hub import Content, Kind
 from qa.artifacts import METRICS_FILE, QUESTIONS_FILE
@@ -68,7 +69,7 @@ def stage(run: Run, kind: str, card: str) -> Staged:
     else:
         files |= run.licence.files
     if kind in EVALUATED:
-        files |= _evaluation(run)
+        files |= _evaluation(run) | eval_results(run, kind, getattr(run.names, kind))
     if kind.endswith("gguf"):
         files[SYSTEM_FILE] = SYSTEM_PROMPT.encode()
         _check_gguf_files(paths)
@@ -112,8 +113,7 @@ def _page_questions(run: Run) -> bytes:
 
 
 def _evaluation(run: Run) -> dict[str, Content]:
-    files: dict[str, Content] = {METRICS_FILE: run.folder / METRICS_FILE}
-    return files | ({PICTURE: run.folder / PICTURE} if run.picture else {})
+    return {name: run.folder / name for name in (METRICS_FILE, *run.pictures)}
 
 
 def _check_gguf_files(paths: list[Path]) -> None:

@@ -50,8 +50,10 @@ def describe(record: StepRecord) -> str:
 
 def _evaluated(figures: dict[str, Any]) -> str:
     words = f"{len(figures['order'])} models on {figures['choice_questions'] + figures['open_questions']:,} questions"
+    if lost := sum(figures["left_out"].values()) + sum(figures["skipped"].values()):
+        words += f"; {lost} could not be asked"
     if warnings := len(figures["warnings"]):
-        words += f"; {warnings} results look like chance (metrics.json lists them)"
+        words += f"; {warnings} sign{'s' * (warnings > 1)} of something broken (report.md lists them)"
     return words
 
 

@@ -1,48 +1,105 @@
-"""Multiple choice by log-probability: what is shown, which options are scored, and which one counts as picked.
+"""Multiple choice: how a question is put, which options are scored, and which one counts as picked.
 
-Evaluation and the page take both from here, so that a question asked live is the question of the published figures.
+Evaluation and the page take all of it from here, so that a question asked live is the question of the published
+figures. With the plain template, `cloze` is the text of lm-eval 0.4.13's `arc_easy` and `arc_challenge`, `letter` that of
+its `mmlu`, to the last token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from qa.prompts import Message, PromptEncoder, ask_messages, letter_messages, plain_cloze
+from qa.prompts import Message, PromptEncoder, ask_messages, letter_messages, plain_cloze, plain_letter
 from qa.records import Question
 
 Formulation = Literal["letter", "cloze"]
 FORMULATIONS: tuple[Formulation, ...] = ("letter", "cloze")
 Template = Literal["chat", "plain"]
+OWN_TEMPLATE: dict[str, Template] = {"letter": "chat", "cloze": "plain"}  # where none is asked for
+BETWEEN_SHOTS = "\n\n"
 
 
-def choice_messages(question: Question, formulation: Formulation) -> list[Message]:
-    """The conversation before the options: `letter` shows them, `cloze` asks the bare question."""
-    if formulation == "letter":
-        return letter_messages(question.question, question.choices, question.labels)
-    return ask_messages(question.question)
+class Item(NamedTuple):
+    """Ids of a prompt, and of each option as it would follow it (without the end of the turn).
+
+    `head` counts the leading ids of the prompt that all questions put the same way have in common: the system message or
+    the description, and the solved examples. It depends on the way alone, never on which questions are asked together.
+    """
+
+    prompt: list[int]
+    options: list[list[int]]
+    head: int = 0
 
 
-def choice_texts(question: Question, formulation: Formulation) -> tuple[str, ...]:
-    """What is scored as the assistant's answer: the labels, or the options in words."""
-    return question.labels if formulation == "letter" else question.choices
+@dataclass(frozen=True)
+class ChoicePrompt:
+    """A way to put multiple-choice questions.
+
+    `letter` shows the options and scores the row's own labels, `cloze` asks the bare question and scores the options in
+    words. `shots` are solved examples before it; `description` opens a plain letter prompt, as in MMLU.
+    """
+
+    formulation: Formulation
+    template: Template = "chat"
+    shots: tuple[Question, ...] = ()
+    description: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the figures name it, for example `letter (chat)` or `cloze (plain, 5 shots)`."""
+        return prompt_name(self.formulation, self.template, len(self.shots))
+
+    def items(self, encoder: PromptEncoder, questions: Sequence[Question]) -> list[Item]:
+        """The questions as token ids. What they share is encoded once, each prompt once for all of its options."""
+        head = self._head(encoder)
+        return [self._item(encoder, head, question) for question in questions]
+
+    def texts(self, question: Question) -> tuple[str, ...]:
+        """What is scored as the answer: the labels, or the options in words."""
+        return question.labels if self.formulation == "letter" else question.choices
+
+    def _item(self, encoder: PromptEncoder, head: list[int], question: Question) -> Item:
+        if self.template == "plain":
+            prompt, space = head + encoder.tokenize(self._plain(question)), " "
+        else:
+            prompt, space = encoder.prompt(self._messages(question), after=head), ""
+        return Item(prompt, [encoder.tokenize(space + text) for text in self.texts(question)], len(head))
+
+    def _head(self, encoder: PromptEncoder) -> list[int]:
+        if self.template == "plain":
+            opening = self.description if self.formulation == "letter" else ""
+            solved = (f"{self._plain(shot)} {self._solution(shot)}{BETWEEN_SHOTS}" for shot in self.shots)
+            return encoder.tokenize(opening + "".join(solved))
+        system, _ = ask_messages("")
+        turns = [turn for shot in self.shots for turn in (*self._messages(shot), _answer(self._solution(shot)))]
+        return encoder.turns([system, *turns])
+
+    def _plain(self, question: Question) -> str:
+        if self.formulation == "cloze":
+            return plain_cloze(question.question)
+        return plain_letter(question.question, question.choices, question.labels)
+
+    def _messages(self, question: Question) -> list[Message]:
+        """The user's turn."""
+        if self.formulation == "letter":
+            return letter_messages(question.question, question.choices, question.labels)[1:]
+        return ask_messages(question.question)[1:]
+
+    def _solution(self, shot: Question) -> str:
+        return self.texts(shot)[shot.gold]
+
+
+def _answer(text: str) -> Message:
+    return {"role": "assistant", "content": text}
 
 
 def choice_ids(
     encoder: PromptEncoder, question: Question, formulation: Formulation, template: Template = "chat"
-) -> tuple[list[int], list[list[int]]]:
-    """Ids of the prompt, and of each option as it would follow it (without the end of the turn)."""
-    texts = choice_texts(question, formulation)
-    if template == "plain":
-        return encoder.tokenize(_plain(question, formulation)), [encoder.tokenize(f" {text}") for text in texts]
-    return encoder.prompt(choice_messages(question, formulation)), [encoder.tokenize(text) for text in texts]
-
-
-def _plain(question: Question, formulation: Formulation) -> str:
-    """The prompt as bare text; for cloze it is that of lm-eval's `arc_easy`."""
-    if formulation == "cloze":
-        return plain_cloze(question.question)
-    return f"{choice_messages(question, formulation)[-1]['content']}\nAnswer:"
+) -> Item:
+    """One question as token ids, without solved examples."""
+    return ChoicePrompt(formulation, template).items(encoder, [question])[0]
 
 
 def pick(logprobs: Sequence[float], question: Question, formulation: Formulation) -> int:
@@ -56,6 +113,7 @@ def pick(logprobs: Sequence[float], question: Question, formulation: Formulation
     return scores.index(max(scores))
 
 
-def prompt_name(formulation: Formulation, template: Template = "chat") -> str:
-    """How the figures name the prompt, for example `letter (chat)`."""
-    return f"{formulation} ({template})"
+def prompt_name(formulation: str, template: Template = "chat", shots: int = 0) -> str:
+    """How the figures name the prompt, for example `letter (chat)` or `letter (chat, 5 shots)`."""
+    counted = f", {shots} shot{'s' * (shots > 1)}" if shots else ""
+    return f"{formulation} ({template}{counted})"

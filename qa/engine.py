@@ -1,9 +1,9 @@
 """The engine: a GGUF model that answers in a stream, can be stopped at any time, and scores the options of a question.
 
 One lock for each engine: a second caller waits its turn, and is told so. What was typed reaches the model through
-`Engine.encoder` alone, so that it can never become a control token. Greedy answers from `generate` and scores depend on
-the prompt only, not on what was asked before; `stream` reuses the longest common beginning, which is what a visitor
-who asks on waits for.
+`Engine.encoder` alone, so that it can never become a control token. Greedy answers from `generate` and `complete`, and
+scores, depend on the prompt only, not on what was asked before; `stream` reuses the longest common beginning, which is
+what a visitor who asks on waits for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import codecs
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,11 +20,13 @@ from typing import Any, Literal, Self
 from qa.llama import Aborted, Context, Model, ModelFileError, sample, sampler
 from qa.prompt_cache import PromptCache
 from qa.prompts import Message, PromptEncoder
+from qa.stops import cut
 
 __all__ = ["Aborted", "Chunk", "Engine", "ModelFileError", "PromptTooLong"]
 
 READ_CHUNK = 64  # prompt tokens between two signs of life: 2.7 s for a 3B on two cores, 17 % slower than 256 at once
 SMALL_FILE = 64 << 20  # bytes; below, waiting for a second thread costs more than it saves (up to 50 × on busy cores)
+GREEDY = (0.0, 1.0, 1, 0)  # temperature, top-p, top-k, seed
 PATIENCE = 0.25  # seconds between signs of life while another caller has the engine
 
 
@@ -97,20 +99,38 @@ class Engine:
         """The whole answer under the settings of `stream`, independent of what was asked before."""
         return "".join(chunk.text for chunk in self.stream(messages, reuse=False, **settings))
 
+    def complete(self, prompt: list[int], *, max_tokens: int, until: Sequence[str] = ()) -> str:
+        """The greedy continuation of token ids, cut before the first of `until`. Raises `PromptTooLong`."""
+        text = ""
+        with closing(self._answer(self._fitting(prompt), max_tokens, GREEDY, None, reuse=False)) as chunks:
+            for chunk in chunks:
+                text += chunk.text
+                if any(stop in text for stop in until):
+                    break
+        return cut(text, until)
+
     def option_logprobs(
-        self, prompt: list[int], options: list[list[int]], *, cancel: threading.Event | None = None
+        self,
+        prompt: list[int],
+        options: list[list[int]],
+        *,
+        head: int = 0,
+        cancel: threading.Event | None = None,
     ) -> list[float]:
         """Log-probability (natural, summed over tokens) of each option as what follows the prompt.
 
-        The prompt is computed once; the options share it, each in a sequence of its own, as many at once as fit.
+        The prompt is computed once; the options share it, each in a sequence of its own, as many at once as fit. Its
+        first `head` tokens (by default its first turn) are kept for the next prompt that begins with the same.
         Raises `PromptTooLong` where prompt and longest option do not fit the window, and `Aborted` once `cancel` is
         set, be it while another caller has the engine or in the middle of a computation.
         """
         if not all(options):
             raise ValueError("an option without tokens cannot be scored")
         self._fitting(prompt, room=max(map(len, options)))
+        if not 0 <= head < len(prompt):
+            raise ValueError(f"a prompt of {len(prompt)} tokens ends within its head of {head}")
         with self._taken(cancel):
-            last = self._cache.read_at_once(prompt)
+            last = self._cache.read_at_once(prompt, head)
             firsts = self._context.log_probabilities(last, [option[0] for option in options])
             rests = self._cache.score_rests(len(prompt), options)
         return [float(first + rest) for first, rest in zip(firsts, rests, strict=True)]
@@ -161,7 +181,7 @@ class Engine:
         draw: tuple[float, float, int, int],
         cancel: threading.Event | None,
         reuse: bool,
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk]:
         count = len(prompt)
         while not self._lock.acquire(timeout=PATIENCE):
             if cancel is not None and cancel.is_set():

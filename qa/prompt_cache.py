@@ -1,8 +1,8 @@
 """What the KV cache holds: the prompt being answered, the head that all prompts share, and options being scored.
 
-A head is a prompt's system message, the same for every question. It is always computed in a batch of its own, so that
-results do not depend on which question came first: in another split of batches llama.cpp's sums differ in their last
-digits, which flips a near-tie.
+A head is what many prompts begin with: their system message, and solved examples. It is always computed in batches of
+its own, so that results do not depend on which question came first: in another split of batches llama.cpp's sums differ
+in their last digits, which flips a near-tie.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class PromptCache:
         self._head: list[int] = []
         self._context, self._im_end = context, im_end
 
-    def read_at_once(self, prompt: list[int]) -> int:
-        """Compute the prompt; returns the index of its last token in its last batch."""
-        kept = self.enter(prompt, reuse=False)
+    def read_at_once(self, prompt: list[int], head: int = 0) -> int:
+        """Compute the prompt, whose head is given by its length; returns the index of the last token in its batch."""
+        kept = self.enter(prompt, reuse=False, head=head)
         for start in range(kept, len(prompt), BATCH):
             self.append(prompt[start : start + BATCH])
         return (len(prompt) - kept - 1) % BATCH
@@ -33,14 +33,18 @@ class PromptCache:
         self._context.decode(tokens, positions, [MAIN] * len(tokens), [len(tokens) - 1])
         self.past += tokens
 
-    def enter(self, prompt: list[int], reuse: bool) -> int:
-        """Put the known beginning of the prompt into MAIN (its head; more with `reuse`); returns its length."""
-        head = prompt[: prompt.index(self._im_end) + 1] if self._im_end in prompt[:-1] else []
+    def enter(self, prompt: list[int], reuse: bool, head: int = 0) -> int:
+        """Put the known beginning of the prompt into MAIN (its head; more with `reuse`); returns its length.
+
+        The head is as long as given, or ends with the first turn.
+        """
+        if not head and self._im_end in prompt[:-1]:
+            head = prompt.index(self._im_end) + 1
         kept = _common(self.past, prompt[:-1]) if reuse else 0
-        if kept < len(head) or not reuse:
-            self._load_head(head)
+        if kept < max(head, len(self._head)) or not reuse:  # a longer head would take room and serve nothing
+            self._load_head(prompt[:head])
             self._context.share(HEAD, MAIN)
-            kept = len(head)
+            kept = head
         self.past = prompt[:kept]
         self._context.forget(MAIN, kept)
         return kept

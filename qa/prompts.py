@@ -20,6 +20,19 @@ SYSTEM_PROMPT = (
     "You are Footnote. Answer questions about AI research briefly and precisely. If you do not know, say so."
 )
 
+NOT_FOUND = "I don't find this in my sources."
+SOURCES_TASK = (
+    "Answer from the sources in one sentence and cite them as [1]. If they do not hold the answer, say: " + NOT_FOUND
+)
+CHAT_QUESTION = (  # lm-eval's YAML quotes it so that each \n is two characters, and so they are here
+    r"Given the following question and four candidate answers (A, B, C and D), choose the best answer.\nQuestion: "
+)
+CHAT_ENDING = (
+    r'\nYour response should end with "The best answer is [the_answer_letter]" where the [the_answer_letter] is one of '
+    "A, B, C or D."
+)
+CHAT_OPENING = "The best answer is"  # of the assistant's turn
+
 IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
@@ -41,9 +54,36 @@ def letter_messages(question: str, choices: Sequence[str], labels: Sequence[str]
     return ask_messages(f"{question.strip()}\n\n{options}\n\nAnswer with the label of the right option only.")
 
 
+def chat_messages(question: str, choices: Sequence[str]) -> list[Message]:
+    """The messages of lm-eval 0.4.13's `arc_challenge_chat`: at most four options, by the letters A to D."""
+    options = "".join(rf"\n{letter}. {choice}" for letter, choice in zip("ABCD", choices, strict=False))
+    return ask_messages(f"{CHAT_QUESTION}{question.strip()}{options}{CHAT_ENDING}")
+
+
+def sources_messages(question: str, sources: Sequence[tuple[str, str]]) -> list[Message]:
+    """The messages of a question answered from passages, given as (title, text) and cited by number from [1].
+
+    A passage is one line, so that none can begin another or end the list, and its own marks such as [12] become (12),
+    so that a number in brackets is always one of ours.
+    """
+    shown = "\n\n".join(f"[{place}] {_as_line(*source)}" for place, source in enumerate(sources, start=1))
+    return ask_messages(f"Sources:\n\n{shown}\n\nQuestion: {' '.join(question.split())}\n\n{SOURCES_TASK}")
+
+
+def _as_line(title: str, text: str) -> str:
+    line = " ".join(f"{title}: {text}".split())
+    return re.sub(r"\[(\d[\d\s,–-]*)\]", r"(\1)", line)
+
+
 def plain_cloze(question: str) -> str:
     """The plain-text context of lm-eval's `arc_easy` and `arc_challenge`; a choice follows after one space."""
     return f"Question: {question}\nAnswer:"
+
+
+def plain_letter(question: str, choices: Sequence[str], labels: Sequence[str]) -> str:
+    """The plain-text context of lm-eval's `mmlu`, for any labels and number of options; a label follows a space."""
+    options = "\n".join(f"{label}. {choice}" for label, choice in zip(labels, choices, strict=True))
+    return f"{question.strip()}\n{options}\nAnswer:"
 
 
 @dataclass(frozen=True)
@@ -61,13 +101,17 @@ class PromptEncoder:
         """Ids of text, none of which is a control token's."""
         return self.plain(unicodedata.normalize("NFC", text))
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of the messages followed by the opening of the assistant's turn."""
+    def turns(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of whole turns, in order."""
         ids: list[int] = []
         for message in messages:
             ids += [self.im_start, *self.tokenize(f"{message['role']}\n{message['content']}"), self.im_end]
             ids += self.tokenize("\n")
-        return [*ids, self.im_start, *self.tokenize("assistant\n")]
+        return ids
+
+    def prompt(self, messages: Sequence[Message], after: Sequence[int] = ()) -> list[int]:
+        """Ids of the messages followed by the opening of the assistant's turn; `after` are ids of earlier turns."""
+        return [*after, *self.turns(messages), self.im_start, *self.tokenize("assistant\n")]
 
     def completion(self, text: str) -> list[int]:
         """Ids of an assistant's answer with the end of its turn, as training sees it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -95,6 +96,8 @@ class Question(Record):
         try:
             texts, labels = tuple(row["choices"]["text"]), tuple(row["choices"]["label"])
             key = str(row["answerKey"]).strip()
+            if len(texts) != len(labels):
+                raise RecordError(f"row {row['id']!r}: {len(texts)} choices but {len(labels)} labels")
             if key not in labels:
                 raise RecordError(f"row {row['id']!r}: answerKey {key!r} is not among the labels {list(labels)}")
             return cls(
@@ -116,9 +119,42 @@ class Question(Record):
         except ValidationError as error:
             raise RecordError(f"row {row['id']!r}: {_first_fault(error)}") from error
 
+    @classmethod
+    def from_mmlu(cls, row: dict[str, Any], *, task: str, number: int, source: str, licence: str) -> Question:
+        """A row of MMLU's schema: `question`, `choices`, `answer` as an index; it has no id, so `number` names it.
+
+        The options stay as they are, spaces and all: lm-eval scores and shows them so.
+        """
+        try:
+            texts, right = tuple(row["choices"]), row["answer"]
+            labels = tuple(ascii_uppercase[: len(texts)])
+            if right not in range(len(labels)):
+                raise RecordError(f"answer {right!r} is not an index into {len(texts)} choices")
+            return cls(
+                id=f"{task}/{number}",
+                question=row["question"].strip(),
+                choices=texts,
+                labels=labels,
+                answer=labels[right],
+                answer_text=texts[right],
+                kind="exam",
+                task=task,
+                document=f"{task}/{number}",
+                source=source,
+                licence=licence,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"not in MMLU's schema ({error!r})") from error
+        except ValidationError as error:
+            raise RecordError(_first_fault(error)) from error
+
 
 class Answer(Record):
-    """One model's answer to one question, as evaluation writes it and the report reads it."""
+    """One model's answer to one question, as evaluation writes it and the report reads it.
+
+    `option_logprobs` are natural logarithms, summed over an option's tokens, in the row's own order; `sources` are the
+    ids of the passages that the prompt gave, in order; `seconds` are wall time.
+    """
 
     model: str
     task: str
@@ -131,6 +167,7 @@ class Answer(Record):
     gold: str
     correct: bool
     seconds: float = Field(ge=0)
+    sources: tuple[str, ...] = ()
 
 
 R = TypeVar("R", bound=Record)

@@ -14,10 +14,19 @@ from collections.abc import Collection, Sequence
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _MARKS = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-_ABSTENTION = re.compile(
-    r"\b(i (do not|don't|cannot|can't) (know|answer|say|tell)|i am not (sure|certain)|i'm not (sure|certain)"
-    r"|not (mentioned|stated|given|specified) in the|(no|not enough) information|unanswerable|unknown to me)\b"
+_MATERIAL = r"(given |provided )?(sources?|passages?|texts?|contexts?|documents?|articles?|papers?|tables?)"
+_NOT = r"(do not|don't|does not|doesn't|cannot|can't|could not|couldn't)"
+_ABSTENTION = re.compile(  # of one sentence; in "T5, not mentioned in the table, is larger" nobody abstains
+    rf"\bi {_NOT} (know|answer|say|tell|find (this|that|it|(an|the|any) (answer|information|mention)))\b"
+    r"|\bi(?: am|'m) (not (sure|certain)|unable to (answer|say|tell|find))\b"
+    r"|\bunknown to me\b"
+    r"|^((this|the|that) (question )?is )?unanswerable\W*$"
+    r"|^(there is |i have )?(no|not enough|insufficient) information(\W*$| (about|on|in|to|for|regarding|available)\b)"
+    r"|^(based on [^,]*, )?[^,;:]*\bnot (mentioned|stated|given|specified|found|provided)"
+    rf" in (the|my|these|any of the) {_MATERIAL}\W*$"
+    rf"|^(the|my|these) {_MATERIAL} {_NOT} (say|tell|hold|contain|mention)\b(?!.*\b(but|however)\b)"
 )
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def normalise(text: str) -> str:
@@ -49,15 +58,24 @@ def choice_accuracy(predictions: Sequence[str], references: Sequence[str]) -> fl
 
 
 def abstains(text: str) -> bool:
-    """Whether an answer says that it does not know (English wordings; an empty answer says so too)."""
+    """Whether an answer says that it does not know (English wordings; an empty answer says so too).
+
+    The first sentence decides, apologies aside: what a real answer adds about its sources is no abstention.
+    """
     plain = text.lower().replace("’", "'").strip()
-    return not plain or _ABSTENTION.search(plain) is not None
+    first = next((part for part in _SENTENCE_END.split(plain) if len(part.split()) > 1), plain)
+    return not plain or _ABSTENTION.search(first) is not None
 
 
 def citation_marks(text: str) -> list[int]:
     """Numbers of the passages an answer cites, in order, each once: [1], [2, 3]."""
     numbers = [int(number) for mark in _MARKS.findall(text) for number in mark.split(",")]
     return list(dict.fromkeys(numbers))
+
+
+def without_marks(text: str) -> str:
+    """The answer without its citations, as exact match and token F1 read it: `LoRA [1, 2].` is `LoRA.`"""
+    return re.sub(rf"\s*{_MARKS.pattern}", "", text)
 
 
 def citation_precision(marks: Collection[int], gold: Collection[int]) -> float:

@@ -53,7 +53,7 @@ def add(models: Models, asking: dict[str, Any], evaluating: dict[str, Any]) -> N
                 which is the published headline's, else "letter"
             sample: which questions; the same number draws the same ones
         Returns:
-            state, accuracy of both models with 95 % intervals, and one row for each question so far
+            state, the prompt's name, accuracy of both models with 95 % intervals, and one row for each question so far
         """
         prompt = formulation or live_formulation(models.published) or "letter"
         for run in evaluate(models, number, prompt, sample, threading.Event()):
@@ -77,6 +77,7 @@ def _run(run: Run) -> dict[str, Any]:
         "state": run.state,
         "questions": run.total,
         "formulation": run.formulation,
+        "prompt": run.prompt,
         "seconds": round(run.seconds, 3),
         "base": _accuracy([row.base_right for row in run.rows]),
         "tuned": _accuracy([row.tuned_right for row in run.rows]),

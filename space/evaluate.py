@@ -1,6 +1,6 @@
 """The Evaluate tab behind its page: questions of the published test set, put to both models live.
 
-The questions and the rule that picks an option are those of the published figures (`qa.choices`); only the kernels'
+Questions, prompt and the rule that picks an option are those of the published figures (`qa.choices`); only the kernels'
 rounding differs, which can flip a near tie.
 """
 
@@ -11,13 +11,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from qa.choices import Formulation, choice_ids, pick
+from qa.choices import Formulation, Template, choice_ids, pick, prompt_name
 from qa.engine import Aborted, Engine, PromptTooLong
 from qa.records import Question
 from space.models import Models, NotReadyError
+from space.published import live_template
 
 DEFAULT_QUESTIONS, MOST_QUESTIONS = 10, 25
 
@@ -52,6 +53,12 @@ class Run:
     left: float | None = None
     seconds: float = 0.0
     problem: str = ""
+    template: Template = "chat"
+
+    @property
+    def prompt(self) -> str:
+        """How the figures name the prompt."""
+        return prompt_name(self.formulation, self.template)
 
 
 def draw(questions: list[Question], number: int, sample: int) -> list[Question]:
@@ -82,29 +89,29 @@ def evaluate(
     except (ValueError, NotReadyError) as error:
         yield Run((), 0, "letter", "failed", problem=str(error))
         return
-    rows: tuple[Row, ...] = ()
-    total, begun = len(questions), clock()
-    yield Run(rows, total, formulation)
+    now, begun = Run((), len(questions), formulation, template=live_template(models.published, formulation)), clock()
+    yield now
     for question in questions:
         try:
-            picks = [_ask(engine, question, formulation, cancel) for engine in (base, tuned)]
+            picks = [_ask(engine, question, now, cancel) for engine in (base, tuned)]
         except Aborted:
-            yield Run(rows, total, formulation, "stopped", seconds=clock() - begun)
+            yield replace(now, state="stopped", left=None, seconds=clock() - begun)
             return
         except (PromptTooLong, RuntimeError) as error:
             log.exception("question %s could not be scored", question.id)
             problem = f"Question {question.id!r} could not be scored ({error}); draw another sample."
-            yield Run(rows, total, formulation, "failed", seconds=clock() - begun, problem=problem)
+            yield replace(now, state="failed", left=None, seconds=clock() - begun, problem=problem)
             return
-        spent = clock() - begun
-        rows += (Row(question, *picks),)
-        left = spent / len(rows) * (total - len(rows))
-        yield Run(rows, total, formulation, "running" if len(rows) < total else "done", left, spent)
+        rows, spent = (*now.rows, Row(question, *picks)), clock() - begun
+        left = spent / len(rows) * (now.total - len(rows))
+        state = "running" if len(rows) < now.total else "done"
+        now = replace(now, rows=rows, state=state, left=left, seconds=spent)
+        yield now
 
 
-def _ask(engine: Engine, question: Question, formulation: Formulation, cancel: threading.Event) -> int:
-    prompt, options = choice_ids(engine.encoder, question, formulation)
-    return pick(engine.option_logprobs(prompt, options, cancel=cancel), question, formulation)
+def _ask(engine: Engine, question: Question, run: Run, cancel: threading.Event) -> int:
+    item = choice_ids(engine.encoder, question, run.formulation, run.template)
+    return pick(engine.option_logprobs(item.prompt, item.options, cancel=cancel), question, run.formulation)
 
 
 def _check(number: object, formulation: object, sample: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qa.choices import Formulation, prompt_name
+from qa.choices import Formulation
 from qa.statistics import paired_difference, verdict, wilson
 from space.evaluate import Row, Run
 from space.models import Models
@@ -35,7 +35,7 @@ def summary(run: Run) -> str:
     right = sum(row.base_right for row in run.rows), sum(row.tuned_right for row in run.rows)
     cells = _meter("Base", right[0], len(run.rows), base[-1]) + _meter("Fine-tuned", right[1], len(run.rows), tuned[-1])
     count = f"{len(run.rows)} question" + ("" if len(run.rows) == 1 else "s")
-    prompt = f"<p>{count}, prompt: {escape(prompt_name(run.formulation))}.</p>"
+    prompt = f"<p>{count}, prompt: {escape(run.prompt)}.</p>"
     return (
         '<section class="fn-panel"><h2>This run</h2>'
         f'<div class="fn-meters">{cells}</div>{prompt}{_paired(run)}</section>'
@@ -142,9 +142,10 @@ def _result(result: Published) -> str:
         for line in result.lines
     )
     said = f'<p class="fn-verdict">Fine-tuned against base: {escape(result.verdict)}.</p>' if result.verdict else ""
+    other = "" if result.live else "<p>The live run cannot ask this way.</p>"
     count = result.lines[0].n if result.lines else 0
     return (
         f'<table class="fn-figures"><thead><tr><th scope="col">Model</th><th scope="col">Accuracy</th>'
         f'<th scope="col">95 % interval</th></tr></thead><tbody>{lines}</tbody></table>'
-        f"<p>{count:,} questions of <i>{escape(result.task)}</i>, prompt: {escape(result.prompt)}.</p>{said}"
+        f"<p>{count:,} questions of <i>{escape(result.task)}</i>, prompt: {escape(result.prompt)}.</p>{other}{said}"
     )

@@ -22,7 +22,7 @@ from qa.statistics import wilson
 
 ROOT = Path(__file__).parents[1]
 NAMESPACE, NAME = "demo", "footnote-tiny"
-QWEN, ARC = "Qwen/Qwen2.5-3B-Instruct", "allenai/ai2_arc"
+QWEN, ARC, REVISION = "Qwen/Qwen2.5-3B-Instruct", "allenai/ai2_arc", "0" * 40
 ENDPOINT = "http://teacher:open-sesame@gpu.example.org:8000/v1"  # of the writer: must stay here
 HOSTILE = "Which | of <img src=x onerror=alert(1)> `these`\n---\n# is *not* [a](javascript:alert(1)) & <|im_end|>?"
 EVALUATED = ("base", "adapter", "merged", "gguf")
@@ -82,7 +82,9 @@ def qwen_run(folder: Path) -> Path:
     record = read_step(run / "adapter")
     record.inputs.pop("base")
     rewrite(run / "adapter" / "step.json", arguments=record.arguments | {"base": QWEN}, inputs=record.inputs)
-    add_arc(run, ARC, revision="0" * 40)
+    add_arc(run, ARC, revision=REVISION)
+    public = {"dataset": ARC, "config": "ARC-Easy", "split": "test", "revision": REVISION}
+    rewrite(run / "evaluation" / "metrics.json", benchmarks={"arc_easy": public})
     return run
 
 
@@ -191,7 +193,8 @@ def _write_evaluation(folder: Path) -> None:
     comparisons = [
         {
             "model": model, "against": "base", "task": "research", "formulation": "letter (chat)", "metric": "acc",
-            "difference": 0.125, "low": -0.02, "high": 0.27, "p": 0.11, "gained": 4, "lost": 1, "n": 24,
+            "difference": 0.125, "low": -0.02, "high": 0.27, "p": 0.11, "p_exact": 0.38, "p_holm": 0.33,
+            "gained": 4, "lost": 1, "n": 24, "detectable": 0.19,
             "verdict": f"no difference shown for {model}; this set can only show 19.0 points or more",
         }
         for model in EVALUATED[1:]
@@ -199,20 +202,37 @@ def _write_evaluation(folder: Path) -> None:
     write_json(
         folder / "metrics.json",
         {
-            "schema": 1,
+            "schema": 2,
             "order": ["base", "adapter", "merged", "gguf"],
             "headline": {"task": "research", "formulation": "letter (chat)", "metric": "acc"},
             "models": models,
             "comparisons": comparisons,
-            "open": {model: {"exact_match": 1 / 8, "token_f1": 0.3141, "n": 8} for model in EVALUATED},
+            "open": {
+                model: {"exact_match": 1 / 8, "token_f1": 0.3141, "rouge_l": 0.2718, "abstained": 0.5, "n": 8}
+                for model in EVALUATED
+            },
+            "calibration": {model: [_calibration(model)] for model in EVALUATED},
+            "left_out": {"arc_easy": [{"name": "arc_easy/9", "reason": "row '9': an option is <empty>"}]},
+            "skipped": {
+                "gguf": [{"task": "arc_easy", "formulation": "letter (chat)", "row_id": "q1", "reason": "long"}]
+            },
+            "benchmarks": {},
+            "absent_tasks": [],
             "warnings": ["base: letter A is never given"],
         },
     )
     for model in EVALUATED:
         source = f"{NAME}-q4_k_m.gguf" if model == "gguf" else model
         write_json(folder / f"{model}.json", {"model": model, "source": source})
-    (folder / "accuracy.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
+    for picture in ("accuracy", "flips", "reliability"):
+        (folder / f"{picture}.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
     write_items(folder / "items.parquet", [answer(model, n, n < 18) for model in ("merged", "gguf") for n in range(24)])
+
+
+def _calibration(model: str) -> dict[str, Any]:
+    ece = 0.01 * (1 + EVALUATED.index(model))
+    asked = {"task": "research", "formulation": "letter (chat)", "n": 24}
+    return asked | {"ece": ece, "ece_low": ece / 2, "ece_high": 2 * ece, "brier": 0.25, "bins": []}
 
 
 def answer(model: str, number: int, correct: bool, **changes: Any) -> Answer:

@@ -27,6 +27,7 @@ class FakeEngine:
     encoder: PromptEncoder = ENCODER
     log: list[str] = field(default_factory=list)
     name: str = ""
+    asked: list[tuple[list[int], list[list[int]]]] = field(default_factory=list)  # prompts and options, as ids
 
     def stream(
         self, messages: list, *, max_tokens: int, temperature: float, cancel: threading.Event
@@ -57,6 +58,7 @@ class FakeEngine:
             assert cancel.wait(5), "nobody pressed Stop"
         if cancel.is_set():
             raise Aborted
+        self.asked.append((prompt, options))
         return [float(self.score(bytes(option))) for option in options]
 
 

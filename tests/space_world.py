@@ -47,7 +47,7 @@ def metrics() -> dict[str, Any]:
         (arc, "worse by 9.0 points (95 % 2.0 to 16.0, p = 0.020)"),
     ]
     return {
-        "schema": 1,
+        "schema": 2,
         "headline": first,
         "order": ["base", "gguf"],
         "models": {

@@ -14,13 +14,17 @@ from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
 from jobs.card_render import ROOT, cell, code, command, without_paths
-from jobs.step import read_step
+from jobs.step import file_sha256, read_step
 from local_hub.testing import running_hub
 from qa.prompts import SYSTEM_PROMPT
 from tests.publishing import publish, seed_qwen
-from tests.runs import ARC, EVALUATED, HOSTILE, NAME, NAMESPACE, QWEN, copy_run, qwen_run
+from tests.runs import ARC, EVALUATED, HOSTILE, NAME, NAMESPACE, QWEN, REVISION, copy_run, qwen_run, rewrite
 
 MODEL_KINDS = ("base", "adapter", "merged", "base_gguf", "gguf")
+CITED = {
+    "exact_match": 0.5, "token_f1": 0.6, "citation_precision": 0.7, "citation_recall": 0.4, "refused": 0.1, "n": 8,
+    "abstained": None, "n_withheld": 0,
+}  # fmt: skip
 SHARE = re.compile(r"([\d.]+) % \(([\d.]+) % to ([\d.]+) %\)")
 
 
@@ -29,6 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two published runs: one with a base of its own, one on Qwen2.5-3B-Instruct and ARC."""
     folder = tmp_path_factory.mktemp("cards")
     found = {"tiny": copy_run(folder), "qwen": qwen_run(folder / "qwen")}
+    rewrite(found["tiny"] / "evaluation" / "metrics.json", cited={"gguf": CITED})
     with running_hub(folder / "hub") as hub:
         seed_qwen(hub, folder / "seed")
         for name, run in found.items():
@@ -109,18 +114,41 @@ def test_open_answers_verdicts_and_warnings_are_the_figures(runs: dict[str, Path
     assert [row[0].split(",")[0] for row in rows] == list(EVALUATED)
     for (_, *shown), model in zip(rows, EVALUATED, strict=True):
         scores = metrics["open"][model]
-        assert shown == [f"{100 * scores['exact_match']:.1f} %", f"{100 * scores['token_f1']:.1f} %", str(scores["n"])]
+        shares = [f"{100 * scores[key]:.1f} %" for key in ("exact_match", "token_f1", "rouge_l")]
+        assert shown == [*shares, str(scores["n"])]
     for comparison in metrics["comparisons"]:
         assert f"{comparison['model']} against base" in text
-        assert comparison["verdict"] in text
+        assert f"{comparison['verdict']}; Holm's p = 0.330\n" in text
+    assert "there are\n3 of them:" in text
     assert metrics["warnings"][0] in text
+    assert "Left out of arc\\_easy, damaged: 1 (arc\\_easy/9: row '9': an option is &lt;empty&gt;)." in text
+    assert "Not asked of gguf: 1 (q1: long)." in text
+
+
+def test_the_calibration_is_the_figures(runs: dict[str, Path]) -> None:
+    _, *rows = table_headed(card(runs["tiny"], "merged"), "calibration")
+    assert [row[0].split(",")[0] for row in rows] == list(EVALUATED)
+    assert rows[1][1:] == ["research", "letter (chat)", "0.020 (0.010 to 0.040)", "0.250", "24"]
+
+
+def test_passages_cited_are_in_a_table_where_they_were_asked_for(runs: dict[str, Path]) -> None:
+    table = next(table for table in tables(card(runs["tiny"], "merged")) if "citation recall" in table[0])
+    assert table[1:] == [["gguf, Q4_K_M", "50.0 %", "70.0 %", "40.0 %", "10.0 %", "8", "–", "0"]]
+    assert "citation recall" not in card(runs["qwen"], "merged")
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_pictures_are_shown_where_they_are_published(runs: dict[str, Path], kind: str) -> None:
+    shown = re.findall(r"^!\[[^\]]+\]\((\S+)\)$", card(runs["tiny"], kind), re.MULTILINE)
+    names = [f"evaluation/{name}.png" for name in ("accuracy", "flips", "reliability")]
+    assert shown == ([] if kind.startswith("base") else names)
 
 
 @pytest.mark.parametrize("kind", ["adapter", "merged", "gguf"])
 def test_the_model_index_holds_the_figures_unrounded(runs: dict[str, Path], kind: str) -> None:
     metrics = json.loads((runs["tiny"] / "evaluation" / "metrics.json").read_text())
     results: list[EvalResult] = ModelCard(card(runs["tiny"], kind)).data.eval_results
-    choice = [result for result in results if result.task_type == "multiple-choice"]
+    choice = [result for result in results if result.metric_type == "accuracy"]
     expected = metrics["models"][kind]["results"]
     assert sorted(result.metric_value for result in choice) == sorted(figure["value"] for figure in expected)
     for result in choice:
@@ -128,10 +156,17 @@ def test_the_model_index_holds_the_figures_unrounded(runs: dict[str, Path], kind
         figure = next(f for f in expected if (f["task"], f["formulation"], f["metric"]) == (task, formulation, metric))
         assert result.metric_value == figure["value"]
         assert result.metric_args == {key: figure[key] for key in ("n", "low", "high")}
-    datasets = {result.metric_name.split(",")[0]: (result.dataset_type, result.dataset_config) for result in choice}
-    assert datasets["research"] == (f"{NAMESPACE}/{NAME}-qa", "research_qa")
-    opened = {result.metric_type: result.metric_value for result in results if result.task_type == "question-answering"}
-    assert opened == {"exact_match": metrics["open"][kind]["exact_match"], "f1": metrics["open"][kind]["token_f1"]}
+    asked = next(result for result in choice if result.metric_name.startswith("research"))
+    assert (asked.dataset_type, asked.dataset_config) == (f"{NAMESPACE}/{NAME}-qa", "research_qa")
+    file = "research_qa/test.parquet"
+    assert asked.dataset_args == {"file": file, "sha256": file_sha256(runs["tiny"] / "dataset" / file)}
+    (calibration,) = (result for result in results if result.metric_type == "ece")
+    assert calibration.metric_name == "research, letter (chat), ECE"
+    assert calibration.metric_value == metrics["calibration"][kind][0]["ece"]
+    opened = {r.metric_name: r.metric_value for r in results if r.task_type == "question-answering"}
+    scores = metrics["open"][kind]
+    names = (("exact match", "exact_match"), ("token F1", "token_f1"), ("ROUGE-L", "rouge_l"))
+    assert opened == {f"research, open (chat), {name}": scores[key] for name, key in names}
 
 
 def test_the_front_matter_names_base_relation_data_and_licence(runs: dict[str, Path]) -> None:
@@ -162,9 +197,9 @@ def test_the_licence_of_qwen_is_inherited(runs: dict[str, Path]) -> None:
         assert "**Improved using Qwen.**" in text
         assert "Improved using Qwen" not in card(runs["tiny"], kind)
     index = ModelCard(card(runs["qwen"], "merged")).data.eval_results
-    assert {(r.dataset_type, r.dataset_config) for r in index if r.metric_name.startswith("arc_easy")} == {
-        (ARC, "ARC-Easy")
-    }
+    asked = ("dataset_type", "dataset_config", "dataset_split", "dataset_revision")
+    found = {tuple(getattr(r, key) for key in asked) for r in index if r.metric_name.startswith("arc_easy")}
+    assert found == {(ARC, "ARC-Easy", "test", REVISION)}
     assert front_matter(card(runs["qwen"], "adapter"))["datasets"] == [f"{NAMESPACE}/qwen-qa", ARC]
     assert not (runs["qwen"] / "cards" / "base").exists()
 

@@ -110,6 +110,47 @@ def test_results_do_not_depend_on_what_was_asked_before(engine: Engine) -> None:
     assert engine.generate(QUESTION, max_tokens=10) == answer
 
 
+def test_a_kept_head_changes_no_score(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = [40 + number % 97 for number in range(1300)]
+    questions = [[*tokens[:1200], 60 + number, 61] for number in range(3)]
+    options, read = [[60, 70, 80], [61]], []
+    decode = engine._context.decode
+    monkeypatch.setattr(engine._context, "decode", lambda ids, *rest: read.append(len(ids)) or decode(ids, *rest))
+    first = [engine.option_logprobs(question, options, head=1200) for question in questions]
+    assert read == [512, 512, 176, 2, 2, 2, 2, 2, 2]  # the head, then for each question prompt and options
+    plain = [engine.option_logprobs(question, options) for question in questions]
+    assert [score for row in first for score in row] == pytest.approx(
+        [s for row in plain for s in row], abs=0.02
+    )  # F16 cache
+    engine.option_logprobs(tokens[300:400], options, head=50)
+    everything(engine.stream(QUESTION, max_tokens=3))
+    assert engine.option_logprobs(questions[2], options, head=1200) == first[2]
+    with pytest.raises(ValueError, match="prompt of 9 tokens ends within its head of 9"):
+        engine.option_logprobs(tokens[:9], options, head=9)
+
+
+def test_a_kept_head_leaves_room_for_a_visitor(path: Path) -> None:
+    with Engine.load(path, n_ctx=512) as small:
+        opening = small.encoder.turns(QUESTION)[:40]
+        small.option_logprobs([*opening, *[50] * 400], [[60]], head=430)
+        everything(small.stream(QUESTION, max_tokens=4))
+        small.option_logprobs([*opening, *[50] * 400], [[60]], head=430)
+        long = ask_messages("word " * 90)
+        assert len(small.encoder.prompt(long)) > 300
+        assert everything(small.stream(long, max_tokens=4)) == small.generate(long, max_tokens=4)
+
+
+def test_completions_are_the_greedy_answers_cut_at_their_stops(engine: Engine) -> None:
+    prompt = engine.encoder.prompt(QUESTION)
+    answer = engine.generate(QUESTION, max_tokens=24)
+    assert engine.complete(prompt, max_tokens=24) == answer
+    stop = answer[6:9]
+    assert engine.complete(prompt, max_tokens=24, until=("never there", stop)) == answer.split(stop)[0]
+    assert engine.complete(prompt, max_tokens=24) == answer
+    with pytest.raises(PromptTooLong):
+        engine.complete([40] * engine.n_ctx, max_tokens=1)
+
+
 def test_a_question_asked_again_is_not_read_again(engine: Engine) -> None:
     everything(engine.stream(LONG, max_tokens=3))
     assert next(engine.stream(LONG, max_tokens=3)).read_tokens == len(engine.encoder.prompt(LONG)) - 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from jobs import evaluate
+from jobs import evaluate, examination
 from jobs.config import Evaluation
 from jobs.errors import UserError
 from jobs.evaluate import evaluate_models
-from jobs.evaluation_rows import read_rows
+from jobs.evaluation_tasks import load_tasks
+from jobs.examiner import Examiner
 from jobs.step import CHECKPOINTS, read_step
 from qa.records import Answer, Question
 from tests.tiny import tiny_adapter, tiny_gguf, tiny_model
 from tests.tiny_questions import make_dataset, make_question, write_questions
 
-SETTINGS = Evaluation(tasks=("research", "arc_easy"), formulations=("letter", "cloze"))
+SETTINGS = Evaluation(tasks=("research", "arc_easy"), formulations=("letter", "cloze"), template="chat")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,8 @@ def test_there_is_a_row_for_every_question_model_and_formulation(report: Path) -
 
 def test_a_recount_of_the_rows_gives_the_figures(report: Path, world: Path) -> None:
     items, metrics = items_of(report), load(report / "metrics.json")
-    questions = {question.id: question for question in read_rows(world / "dataset", SETTINGS, 3).choice}
+    tasks = load_tasks(SETTINGS, world / "dataset", 3).tasks
+    questions = {question.id: question for task in tasks for question in task.choice}
     assert metrics["order"] == ["base", "adapter", "merged", "gguf"]
     for model in metrics["order"]:
         results = metrics["models"][model]["results"]
@@ -145,13 +149,20 @@ def test_a_random_model_is_said_to_look_broken(report: Path) -> None:
     assert not any("token ids" in line for line in warnings)
 
 
-def test_the_picture_is_drawn(report: Path) -> None:
-    assert (report / "accuracy.png").read_bytes().startswith(b"\x89PNG")
-    assert (report / "accuracy.png").stat().st_size > 20_000
+def test_pictures_and_report_are_written(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    for name in ("accuracy.png", "flips.png", "reliability.png"):
+        assert (report / name).read_bytes().startswith(b"\x89PNG")
+        assert f"]({name})" in text
+    metrics = load(report / "metrics.json")
+    asked = ("research", metrics["headline"]["formulation"])
+    verdicts = [line["verdict"] for line in metrics["comparisons"] if (line["task"], line["formulation"]) == asked]
+    assert len(verdicts) == 3
+    assert all(verdict in text for verdict in verdicts)
 
 
 def test_it_is_not_done_twice(report: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "open_backend", None)
+    monkeypatch.setattr(examination, "open_backend", None)
     record, new = evaluate_models(
         world / "dataset", models_of(world), report, evaluation=SETTINGS, base=world / "base", seed=3
     )
@@ -159,28 +170,56 @@ def test_it_is_not_done_twice(report: Path, world: Path, monkeypatch: pytest.Mon
     assert record == read_step(report)
 
 
-def test_a_killed_evaluation_goes_on_where_it_was(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, real = [], evaluate.open_backend
-
-    def counted(name: str, *arguments: Any, **options: Any) -> Any:
-        opened.append(name)
-        if opened == ["base", "gguf"]:
-            raise KeyboardInterrupt
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(evaluate, "open_backend", counted)
+def test_a_killed_evaluation_goes_on_at_the_row_where_it_was(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = {name: place for name, place in models_of(world).items() if name in ("base", "gguf")}
-    settings = Evaluation(tasks=("research",), formulations=("letter",), limit=8)
+    settings = SETTINGS.model_copy(update={"limit": 20, "batch_tokens": 400})
     arguments = {"evaluation": settings, "seed": 3}
+    evaluate_models(world / "dataset", models, tmp_path / "whole", **arguments)
+    asked: list[str] = []
+    rows = Examiner._rows
+
+    def dying(self: Examiner, batch: list[int]) -> list[Answer]:
+        if len(asked) > 70:
+            raise KeyboardInterrupt
+        done = rows(self, batch)
+        asked.extend(f"{row.model} {row.formulation} {row.row_id}" for row in done)
+        return done
+
+    monkeypatch.setattr(Examiner, "_rows", dying)
     with pytest.raises(KeyboardInterrupt):
         evaluate_models(world / "dataset", models, tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
-    kept = sorted(path.name for path in (tmp_path / "out.partial" / CHECKPOINTS).iterdir())
-    assert kept == ["base.letter.jsonl", "base.open.jsonl"]
+    torn = next((tmp_path / "out.partial" / CHECKPOINTS).rglob("000.0.jsonl"))
+    torn.write_bytes(torn.read_bytes() + b'{"model": "ba')  # killed while it wrote
+    before = set(asked)
+    asked.clear()
+    monkeypatch.setattr(Examiner, "_rows", lambda self, batch: asked.extend([""] * len(batch)) or rows(self, batch))
     evaluate_models(world / "dataset", models, tmp_path / "out", **arguments)
-    assert opened == ["base", "gguf", "gguf"]
+    whole, again = items_of(tmp_path / "whole"), items_of(tmp_path / "out")
+    assert len(asked) + len(before) == len(whole) == 2 * (2 * 40 + 12)
+    assert [row.model_copy(update={"seconds": 0}) for row in again] == [
+        row.model_copy(update={"seconds": 0}) for row in whole
+    ]
     assert not (tmp_path / "out" / CHECKPOINTS).exists()
-    assert len(items_of(tmp_path / "out")) == 2 * (8 + 8)
+
+
+def test_two_processes_share_the_rows_and_give_the_same_result(world: Path, tmp_path: Path) -> None:
+    models = [f"base={world / 'base'}", f"gguf={world / 'base.gguf'}"]
+    options = ["--dataset", str(world / "dataset"), "--tasks", "research,arc_easy", "--limit", "20", "--seed", "3"]
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    for name, prefix in (("alone", []), ("shared", launch)):
+        command = [sys.executable, *prefix, "-m", "jobs.evaluate", *models, *options, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    alone, shared = items_of(tmp_path / "alone"), items_of(tmp_path / "shared")
+    assert [row.model_copy(update={"seconds": 0}) for row in alone] == [
+        row.model_copy(update={"seconds": 0}) for row in shared
+    ]
+    figures = [load(tmp_path / name / "metrics.json") for name in ("alone", "shared")]
+    assert figures[0] | {"seconds": 0} == figures[1] | {"seconds": 0}
 
 
 def test_a_model_of_nan_is_broken_and_named(world: Path, tmp_path: Path) -> None:
@@ -193,15 +232,34 @@ def test_a_model_of_nan_is_broken_and_named(world: Path, tmp_path: Path) -> None
     model.save_pretrained(tmp_path / "nan")
     AutoTokenizer.from_pretrained(world / "base").save_pretrained(tmp_path / "nan")
     settings = Evaluation(tasks=("research",), limit=2)
-    with pytest.raises(UserError, match=r"model base: research/choice/\d+: scores are .*its weights are damaged"):
+    with pytest.raises(
+        UserError, match=r"model base, research, research/choice/\d+: its scores are .*its weights are damaged"
+    ):
         evaluate_models(world / "dataset", {"base": tmp_path / "nan"}, tmp_path / "out", evaluation=settings)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_question_longer_than_the_window_is_named(world: Path, tmp_path: Path) -> None:
+def test_a_question_longer_than_the_window_is_left_out_and_counted(world: Path, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    questions = [make_question(draw, number, "research") for number in range(4)]
+    questions[1] = questions[1].model_copy(update={"question": "word " * 2500})
+    write_questions(tmp_path / "dataset" / "research_qa" / "test.parquet", questions)
+    models: dict[str, Path | str] = {"base": world / "base", "gguf": world / "base.gguf"}
+    settings = Evaluation(tasks=("research",), formulations=("letter",))
+    record, _ = evaluate_models(tmp_path / "dataset", models, tmp_path / "out", evaluation=settings)
+    metrics = load(tmp_path / "out" / "metrics.json")
+    where = {"task": "research", "formulation": "letter (chat)", "row_id": "research/choice/1"}
+    assert [{key: row[key] for key in where} for row in metrics["skipped"]["gguf"]] == [where]
+    assert "the model reads 2048" in metrics["skipped"]["gguf"][0]["reason"]
+    assert record.figures["skipped"]["gguf"] == 1
+    assert metrics["models"]["gguf"]["results"][0]["n"] == 3
+    assert metrics["comparisons"][0]["n"] == 3
+
+
+def test_questions_of_which_none_fits_are_an_error(world: Path, tmp_path: Path) -> None:
     question = make_question(random.Random(1), 1, "research").model_copy(update={"question": "word " * 2500})
     write_questions(tmp_path / "dataset" / "research_qa" / "test.parquet", [question])
-    with pytest.raises(UserError, match=r"research/choice/1 needs \d+ tokens and it reads 2048"):
+    with pytest.raises(UserError, match=r"research/choice/1, needs \d+ tokens and the model reads 2048"):
         evaluate_models(tmp_path / "dataset", {"base": world / "base.gguf"}, tmp_path / "out", evaluation=Evaluation())
 
 
@@ -234,7 +292,7 @@ def test_the_code_that_is_hashed_asks_and_counts(monkeypatch: pytest.MonkeyPatch
     hashed: list[str] = []
     monkeypatch.setattr(evaluate, "source_sha256", lambda *modules: hashed.extend(each.__name__ for each in modules))
     evaluate._code()
-    assert {"jobs.evaluate", "jobs.likelihood", "qa.prompts", "qa.choices", "qa.engine", "qa.statistics"} <= set(hashed)
+    assert {"jobs.evaluate", "jobs.likelihood", "jobs.open_parts", "jobs.canary", "qa"} <= set(hashed)
 
 
 @pytest.mark.parametrize("name", ["metrics", "dataset", "a b", "../x", ""])

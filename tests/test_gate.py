@@ -97,3 +97,15 @@ def test_an_evaluation_without_both_models_is_refused(tmp_path: Path) -> None:
         verify(tmp_path / "alone")
     with pytest.raises(UserError, match=r"gguf.json: no evaluation of a model named gguf"):
         verify(tmp_path / "nothing")
+
+
+def test_answers_in_words_are_compared_by_their_prompts_alone(tmp_path: Path) -> None:
+    written = [
+        row.model_copy(update={"formulation": name, "option_logprobs": (), "predicted": row.model, "correct": False})
+        for name in ("open (chat)", "sources (chat)", "no source (chat)", "chat (lm-eval)")
+        for row in asked(right(3, 3), right(3, 3))
+    ]
+    found = verify(evaluated(tmp_path / "good", asked(right(30), right(30)) + written))
+    assert (found.prompts, found.judged, found.agreed) == (40 + 12, 40, 40)
+    with pytest.raises(UserError, match=r"items.parquet: merged and gguf were not asked the same questions"):
+        verify(evaluated(tmp_path / "words", written))

@@ -29,7 +29,8 @@ def test_documents_that_cannot_make_a_data_set_are_refused_before_any_work(tmp_p
     [
         ("collect", ["", "--out", "x"], "an empty path was given"),
         ("write_questions", ["p", "--out", "x", "--max-passages", "0"], "--max-passages: expected 1 or more"),
-        ("evaluate", ["d", "--models", "a=x", "a=y", "--out", "x"], "a is named twice"),
+        ("evaluate", ["a=x", "a=y", "--out", "x"], "a is named twice"),
+        ("evaluate", ["a=x", "--out", "x", "--shots", "26"], "--shots"),
         ("publish", ["runs/tiny", "--namespace", "me", "--name", "a/b"], "--name 'a/b'"),
         ("publish", ["no/run", "--namespace", "me"], "no/run: no such folder"),
     ],

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from jobs.config_file import CONFIGS, load_config
+from jobs.errors import UserError
 from jobs.estimate import GPUS, cost_table, parameters, training_flops
+from jobs.preflight import Preflight
 from local_hub.seeding import seed_all
 from local_hub.testing import RunningHub, running_hub
+from tests.tiny_questions import make_question
 
 ROOT = Path(__file__).parents[1]
 QWEN_3B = SimpleNamespace(
@@ -86,3 +92,20 @@ def test_a_run_that_would_fail_late_fails_before_its_first_step(hub: RunningHub,
     assert shown.returncode == 2
     assert "allenai/nothing" in shown.stderr
     assert not (tmp_path / "run").exists()
+
+
+def preflight(run: Path, **evaluation: Any) -> Preflight:
+    values = {f"evaluation.{key}": value for key, value in evaluation.items()}
+    return Preflight(load_config(CONFIGS / "tiny.yaml", values=values), run)
+
+
+def test_settings_of_the_evaluation_are_looked_at_before_the_training(tmp_path: Path) -> None:
+    looked = preflight(tmp_path, shots=5)
+    looked.own_questions = [("train", make_question(random.Random(1), number, "research")) for number in range(5)]
+    assert looked.evaluation() == "research, arc_challenge, arc_easy by cloze, letter, 5 solved examples"
+    looked.own_questions = [("test", make_question(random.Random(1), number, "research")) for number in range(5)]
+    with pytest.raises(UserError, match=r"evaluation.shots: 5, but only 0 training questions"):
+        looked.evaluation()
+    with pytest.raises(UserError, match=r"exam\.jsonl"):
+        preflight(tmp_path, tasks=["research", str(tmp_path / "exam.jsonl")]).evaluation()
+    assert preflight(tmp_path, tasks=["research", "arc_easy"]).evaluation() == "research, arc_easy by cloze, letter"

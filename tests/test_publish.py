@@ -20,7 +20,7 @@ from tests.publishing import REPOSITORIES, api, command, commits, fetch, publish
 from tests.runs import ENDPOINT, NAME, NAMESPACE, QWEN, add_arc, copy_run, qwen_run, rewrite
 
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
-FIGURES = {"evaluation/metrics.json", "evaluation/accuracy.png"}
+FIGURES = {"evaluation/metrics.json"} | {f"evaluation/{name}.png" for name in ("accuracy", "flips", "reliability")}
 COMMON = {"README.md", ".gitattributes"}
 SPLITS = {f"research_qa/{split}.parquet" for split in ("train", "validation", "test")}
 FILES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 
 import pytest
@@ -15,7 +16,7 @@ from space.compare import compare
 from space.evaluate import Run, draw, evaluate
 from space.evaluation_views import points, published_panel, run_status, summary, table
 from space.models import Models
-from space.published import headline, live_formulation
+from space.published import headline, live_formulation, live_template
 from space.settings import Settings
 from space.text import per_second, seconds
 from tests.space_fakes import ENCODER, FakeEngine, served
@@ -121,12 +122,12 @@ def test_evaluate_asks_the_published_questions_of_both_models() -> None:
 
 def test_cloze_weighs_options_by_their_length() -> None:
     question = questions()[1]
-    _, options = choice_ids(ENCODER, question, "cloze")
+    options = choice_ids(ENCODER, question, "cloze").options
     assert bytes(options[3]).decode() == "They are not there"
     sums = [-15.0, -15.6, -16.2, -16.8]  # the longest option costs most in all, least for a character
     assert pick(sums, question, "letter") == 0
     assert pick(sums, question, "cloze") == 3
-    prompt, labels = choice_ids(ENCODER, question, "letter")
+    prompt, labels, _ = choice_ids(ENCODER, question, "letter")
     assert [bytes(label).decode() for label in labels] == ["A", "B", "C", "D"]
     assert b"D. They are not there" in bytes(token for token in prompt if token < 256)
 
@@ -157,6 +158,40 @@ def test_evaluate_stops_and_refuses() -> None:
     *_, run = evaluate(served(base=failing), 3, "letter", 0, threading.Event())
     assert run.state == "failed"
     assert "draw another sample" in run.problem
+
+
+def renamed(old: str, new: str) -> dict:
+    """The published figures with another prompt in place of one of theirs."""
+    return json.loads(json.dumps(metrics()).replace(old, new))
+
+
+def test_what_is_asked_live_is_put_as_the_published_figures_were() -> None:
+    plain = FakeEngine()
+    models = served(tuned=plain)
+    models.published = renamed("cloze (chat)", "cloze (plain)")
+    *_, run = evaluate(models, 2, "cloze", 0, threading.Event())
+    question = run.rows[0].question
+    assert bytes(plain.asked[0][0]).decode() == f"Question: {question.question}\nAnswer:"
+    assert [bytes(option).decode() for option in plain.asked[0][1]] == [f" {choice}" for choice in question.choices]
+    assert "<p>2 questions, prompt: cloze (plain).</p>" in summary(run)
+    *_, run = evaluate(models, 2, "letter", 0, threading.Event())
+    assert (run.prompt, plain.asked[-1][0][0]) == ("letter (chat)", ENCODER.im_start)
+    models.published = None
+    *_, run = evaluate(models, 2, "cloze", 0, threading.Event())
+    assert run.prompt == "cloze (chat)"
+
+
+def test_the_live_template_is_that_of_the_headlines_task_first() -> None:
+    both = renamed("cloze (chat)", "cloze (plain, 25 shots)")
+    both["models"]["base"]["results"].insert(0, {"task": "arc_easy", "formulation": "cloze (chat)", "metric": "acc"})
+    assert [live_template(both, name) for name in ("cloze", "letter")] == ["plain", "chat"]
+    assert live_template({"schema": 2, "models": [1]}, "cloze") == "chat"
+    models = served()
+    models.published = renamed("letter (chat)", "letter (chat, 1 shot)")
+    letter, cloze = (published_panel(models, prompt) for prompt in ("letter", "cloze"))
+    assert "prompt: letter (chat, 1 shot).</p><p>The live run cannot ask this way.</p>" in letter
+    assert letter.count("cannot ask this way") == 1
+    assert "cannot ask this way" not in cloze
 
 
 def finished_run() -> Run:
@@ -195,8 +230,11 @@ def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
     models.published = {**metrics(), "headline": {"task": "<b>", "formulation": "letter (chat)", "metric": "acc"}}
     assert "<b>" not in published_panel(models, "letter")
     assert [live_formulation(found) for found in (metrics(), models.published, None)] == ["cloze", "letter", None]
-    other = {**metrics(), "headline": {"task": "research", "formulation": "cloze (plain)", "metric": "acc_norm"}}
-    assert live_formulation(other) is None
+    for prompt, asked in (("cloze (plain)", "cloze"), ("letter (chat, 5 shots)", None), ("chat (lm-eval)", None)):
+        other = {**metrics(), "headline": {"task": "research", "formulation": prompt, "metric": "acc"}}
+        assert live_formulation(other) == asked
+        models.published = other
+        assert ("cannot ask this way" in published_panel(models, "cloze")) == (asked is None)
     models.published, models.unpublished = None, "demo/x@main: <none>"
     assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(models, "letter")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as peer_mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from qa.statistics import (
     PairedDifference,
     clustered_bootstrap,
+    holm,
     mcnemar,
     paired_difference,
     smallest_detectable,
@@ -44,6 +46,19 @@ def test_mid_p_is_exact_less_the_point_probability() -> None:
     assert mcnemar(10, 3) == pytest.approx((2 * 378 / 2**13 - 286 / 2**13, 2 * 378 / 2**13))
     assert mcnemar(0, 0) == (1.0, 1.0)
     assert mcnemar(4, 4) == pytest.approx((1 - 70 / 2**9, 1.0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_holm_equals_statsmodels(count: int) -> None:
+    values = list(np.random.default_rng(count).random(count) ** 4)
+    values[-1] = values[0]  # equal ones stay equal
+    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.03, 0.01, 0.5, 0.04]) == pytest.approx([0.09, 0.04, 0.5, 0.09])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.04, 783), (0.06, 1175), (0.10, 1960), (0.20, 3922)])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from jobs.writers.pairs import BadPairError, check_pair, read_pairs, teacher_mes
 from jobs.writers.taught import write_taught
 from jobs.writers.teachers import OpenAITeacher, open_teacher
 from qa.records import Passage, Question, read_records, write_records
+from tests.chat_server import ChatServer, running_chat_server
 from tests.tiny import tiny_model
 
 TEXT = (
@@ -44,50 +43,11 @@ def passage(number: int = 0, text: str = TEXT) -> Passage:
     )
 
 
-class Endpoint(ThreadingHTTPServer):
-    """An OpenAI-compatible server whose replies a test decides; it keeps every request."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.requests: list[dict] = []
-        self.reply = lambda request: json.dumps({"pairs": [GOOD]})
-        self.statuses: list[int] = []  # answered first, one a request
-        self.takes_schema = True
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        request["key"] = self.headers["Authorization"]
-        self.server.requests.append(request)
-        status = self.server.statuses.pop(0) if self.server.statuses else 200
-        if "response_format" in request and not self.server.takes_schema:
-            status = 400
-        message = {"role": "assistant", "content": self.server.reply(request) if status == 200 else ""}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-        data = json.dumps(body if status == 200 else {"error": {"message": "refused"}}).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None: ...
-
-
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    server = Endpoint()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def endpoint() -> Iterator[ChatServer]:
+    with running_chat_server() as server:
+        server.reply = lambda request: json.dumps({"pairs": [GOOD]})
+        yield server
 
 
 def ask(folder: Path, writer: Writer, passages: list[Passage]):
@@ -100,7 +60,7 @@ def ask(folder: Path, writer: Writer, passages: list[Passage]):
     return questions, [r.reason for r in read_records(folder / "out" / "rejected.jsonl", Rejection)], record.figures
 
 
-def test_good_pairs_become_open_and_choice_questions(tmp_path: Path, endpoint: Endpoint, monkeypatch) -> None:
+def test_good_pairs_become_open_and_choice_questions(tmp_path: Path, endpoint: ChatServer, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-of-the-test")
     writer = Writer(kind="openai", model="teacher-1", endpoint=endpoint.address)
     questions, rejected, figures = ask(tmp_path, writer, [passage()])
@@ -119,7 +79,7 @@ def test_good_pairs_become_open_and_choice_questions(tmp_path: Path, endpoint: E
     assert "secret-of-the-test" not in (tmp_path / "out" / "step.json").read_text()
 
 
-def test_prose_and_invented_evidence_are_refused_with_reasons(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_prose_and_invented_evidence_are_refused_with_reasons(tmp_path: Path, endpoint: ChatServer) -> None:
     faults = {
         "d1.md": "I would rather talk about the weather.",
         "d2.md": json.dumps({"pairs": [GOOD | {"evidence": "LoRA was invented on the moon by cats."}]}),
@@ -193,7 +153,7 @@ def test_replies_are_read_from_prose_and_evidence_is_mapped_back() -> None:
         read_pairs('{"answer": 42} {broken')
 
 
-def test_server_without_structured_output_is_asked_plainly(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_server_without_structured_output_is_asked_plainly(tmp_path: Path, endpoint: ChatServer) -> None:
     endpoint.takes_schema = False
     writer = Writer(kind="openai", model="m", endpoint=endpoint.address)
     teacher = OpenAITeacher("m", endpoint.address)
@@ -204,7 +164,7 @@ def test_server_without_structured_output_is_asked_plainly(tmp_path: Path, endpo
     assert len(questions) == 2
 
 
-def test_busy_server_is_asked_again(endpoint: Endpoint) -> None:
+def test_busy_server_is_asked_again(endpoint: ChatServer) -> None:
     endpoint.statuses = [503, 429]
     assert read_pairs(OpenAITeacher("m", endpoint.address)(teacher_messages(passage(), 3))) == [GOOD]
     assert len(endpoint.requests) == 3
@@ -235,7 +195,7 @@ def test_killed_run_does_not_ask_twice(tmp_path: Path) -> None:
     ("statuses", "said"),
     [([401], "refused the key"), ([404], "has no model 'm'"), ([500] * 9, "answered 500")],
 )
-def test_refusals_name_the_endpoint(endpoint: Endpoint, statuses: list[int], said: str) -> None:
+def test_refusals_name_the_endpoint(endpoint: ChatServer, statuses: list[int], said: str) -> None:
     endpoint.statuses = statuses
     with pytest.raises(UserError, match=said) as caught:
         OpenAITeacher("m", endpoint.address, retries=0)(teacher_messages(passage(), 3))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from jobs.chat_endpoint import ChatEndpoint
 from jobs.config import Writer
 from jobs.errors import UserError, first_line
 from jobs.writers.pairs import SCHEMA
@@ -27,58 +27,10 @@ def open_teacher(writer: Writer) -> Teacher:
     return TransformersTeacher.load(writer.model)
 
 
-@dataclass
-class OpenAITeacher:
-    """A chat-completions endpoint. Failed requests are tried again with growing pauses by the client itself."""
+class OpenAITeacher(ChatEndpoint):
+    """A teacher at a chat-completions endpoint."""
 
-    model: str
-    endpoint: str
-    retries: int = 4
-    timeout: float = 180.0  # seconds a request may take
-    schema: bool = field(default=True, init=False)  # whether the server takes `response_format`
-
-    def __post_init__(self) -> None:
-        from openai import OpenAI
-
-        key = os.environ.get("OPENAI_API_KEY") or "none"  # local servers want some key, whichever
-        self.client = OpenAI(base_url=self.endpoint, api_key=key, max_retries=self.retries, timeout=self.timeout)
-
-    def __call__(self, messages: Sequence[Message]) -> str:
-        """The reply's text. Raises `UserError` naming the endpoint where it is down or refuses."""
-        import openai
-
-        try:
-            return self._ask(messages)
-        except openai.APIConnectionError as error:
-            raise UserError(f"{self.endpoint}: does not answer ({error}); start it, or check writer.endpoint") from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError):
-            raise UserError(f"{self.endpoint}: refused the key; set OPENAI_API_KEY to one with rights") from None
-        except openai.NotFoundError:
-            raise UserError(f"{self.endpoint}: has no model {self.model!r}; check writer.model") from None
-        except openai.APIStatusError as error:
-            raise UserError(f"{self.endpoint}: answered {error.status_code} ({error.message[:200]})") from None
-
-    def _ask(self, messages: Sequence[Message]) -> str:
-        import openai
-
-        schema = self.schema
-        try:
-            return self._complete(messages, schema)
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            if not schema:
-                raise
-            self.schema = False  # a server without structured output: the prompt alone asks for JSON
-            return self._complete(messages, False)
-
-    def _complete(self, messages: Sequence[Message], schema: bool) -> str:
-        extra: dict[str, Any] = {}
-        if schema:
-            layout = {"name": "pairs", "schema": SCHEMA, "strict": True}
-            extra["response_format"] = {"type": "json_schema", "json_schema": layout}
-        reply = self.client.chat.completions.create(
-            model=self.model, messages=list(messages), temperature=0, max_tokens=REPLY_TOKENS, **extra
-        )
-        return (reply.choices[0].message.content or "") if reply.choices else ""
+    section, layout, reply_tokens = "writer", ("pairs", SCHEMA), REPLY_TOKENS
 
 
 @dataclass

@@ -1,0 +1,103 @@
+"""The tasks of a data set that build_dataset made, from its folder or from its repository on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobs.arc import hub_configs, load_hub, task_name
+from jobs.documents import Rejection
+from jobs.errors import UserError
+from jobs.step import STEP_FILE, read_step
+from jobs.task_rows import Benchmark, Located, TaskRows, check_columns, located, read_parquet, sift
+from jobs.task_sources import ARC_ABOUT, ARC_CONFIGS
+from qa.records import Question, parse_record, read_records
+
+CONFIGS = ("research_qa", "arc")
+ABOUT = {"research": " about AI research"} | dict.fromkeys(ARC_CONFIGS, ARC_ABOUT)
+COLUMNS = ("id", "question", "answer_text", "document", "task")  # without which no question can be read
+
+
+class _Table(NamedTuple):
+    """One split of a configuration; `place` is for errors, `origin` has none of this machine's folders."""
+
+    place: str
+    origin: str
+    split: str
+    rows: list[dict[str, Any]]
+
+
+def built_rows(dataset: Path | str, shots: bool) -> dict[str, TaskRows]:
+    """Every task of the data set that has test rows; their training rows only for `shots`."""
+    splits, folder = ("test", "train") if shots else ("test",), Path(dataset)
+    found: dict[str, TaskRows] = {}
+    for table in _folder_tables(folder, splits) if folder.is_dir() else _hub_tables(str(dataset), splits):
+        for task, entries in _by_task(table).items():
+            kept, bad = sift(entries, lambda row, _: parse_record(row, Question, f"row {row['id']!r}"))
+            rows = found.setdefault(task, TaskRows(str(dataset), table.origin, ABOUT.get(task, "")))
+            if table.split == "test":
+                rows.test += kept
+                rows.left_out += bad
+            else:
+                rows.train += kept
+    for task, rows in found.items():
+        rows.benchmark = _whole_benchmark(folder, task)
+    return {task: rows for task, rows in found.items() if rows.test or rows.left_out}
+
+
+def _folder_tables(folder: Path, splits: tuple[str, ...]) -> Iterator[_Table]:
+    configs = [config for config in CONFIGS if (folder / config).is_dir()]
+    if not configs:
+        raise UserError(f"{folder}: holds neither {' nor '.join(CONFIGS)}; name a folder that build_dataset made")
+    for config in configs:
+        for split in splits:
+            name = f"{config}/{split}.parquet"
+            if (folder / name).is_file():
+                yield _Table(str(folder / name), name, split, read_parquet(folder / name, COLUMNS))
+            elif split == "test":
+                raise UserError(f"{folder / config}: no test.parquet, so there is nothing to ask; build it again")
+
+
+def _hub_tables(repository: str, splits: tuple[str, ...]) -> Iterator[_Table]:
+    try:
+        configs = [config for config in CONFIGS if config in hub_configs(repository)]
+    except UserError as error:
+        raise UserError(f"no folder here, and on the Hub {error}") from None
+    if not configs:
+        raise UserError(f"{repository}: has no configuration {' or '.join(CONFIGS)}; name one that publish made")
+    for config in configs:
+        loaded, origin = load_hub(repository, config)
+        if "test" not in loaded:
+            raise UserError(f"{repository}: configuration {config} has no test split, so there is nothing to ask")
+        for split in splits:
+            if split in loaded:
+                place = f"{repository}/{config}/{split}"
+                check_columns(place, loaded[split].column_names, COLUMNS)
+                yield _Table(place, f"{repository}@{origin['revision']}", split, list(loaded[split]))
+
+
+def _by_task(table: _Table) -> dict[str, list[Located]]:
+    tasks: dict[str, list[Located]] = {}
+    for where, row in located(table.rows, table.origin):
+        if not (isinstance(row["task"], str) and row["task"]):
+            raise UserError(f"{table.place}: {where.rpartition(', ')[2]} names no task; build the data set again")
+        columns = {name: value for name, value in row.items() if name in Question.model_fields}
+        tasks.setdefault(row["task"], []).append((where, columns))
+    return tasks
+
+
+def _whole_benchmark(folder: Path, task: str) -> Benchmark | None:
+    """Which of the Hub's test splits a task of a built data set is, if none of its rows was dropped on the way."""
+    if not (folder / STEP_FILE).is_file():
+        return None
+    record = read_step(folder)
+    origin = record.figures.get("arc") or {}
+    configs = [config for config in record.arguments.get("arc_configs", ()) if task_name(config) == task]
+    if not (configs and origin.get("revision")):
+        return None
+    for entry in read_records(folder / "dropped.jsonl", Rejection):
+        too_long = entry.name.startswith(f"{task}/") and entry.reason.startswith("longer than")
+        if too_long or entry.name.startswith(f"{configs[0]}/test/"):
+            return None
+    return Benchmark(origin["repository"], configs[0], "test", origin["revision"])

@@ -1,0 +1,74 @@
+"""Which passages are shown with a question: the one it was made from, and the nearest that do not answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jobs.errors import UserError
+from qa.records import Passage, Question, read_records
+from qa.retrieval import Index, RetrievalError, build
+
+LOOKED_AT = 8  # passages first searched for each that is wanted: those of the question's own document do not count
+
+
+class Shelf:
+    """The passages of a folder that `collect` made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "passages.jsonl"
+        if not self.path.is_file():
+            raise UserError(f"{folder}: no passages.jsonl in it; make it with python -m jobs.collect")
+        self.passages = list(read_records(self.path, Passage))
+        self.by_id = {passage.id: passage for passage in self.passages}
+        if len({passage.document for passage in self.passages}) < 2:
+            raise UserError(f"{self.path}: fewer than two documents, so no source to tell from another; collect more")
+
+    def right(self, question: Question) -> Passage | None:
+        """The passage that the question was made from, if it is here and holds the evidence."""
+        passage = self.by_id.get(question.passage)
+        return passage if passage and question.evidence and _holds(passage, question) else None
+
+    def others(self, questions: Sequence[Question], count: int) -> list[list[Passage]]:
+        """For each question `count` passages of other documents without its evidence: the nearest by BM25, best first.
+
+        Passages that share no word with the question fill up what is missing, in the folder's order; there are fewer
+        than `count` only where the folder has no more.
+        """
+        with TemporaryDirectory(prefix="footnote-") as folder:
+            try:
+                build(self.passages, Path(folder))
+                index = Index.load(Path(folder))
+            except RetrievalError as error:
+                raise UserError(f"{self.path}: {error}") from error
+            return [self._others(index, question, count) for question in questions]
+
+    def _others(self, index: Index, question: Question, count: int) -> list[Passage]:
+        own = self.by_id[question.passage].document
+        seen = set[str]()
+
+        def wanted(passage: Passage) -> bool:
+            new = passage.id not in seen
+            seen.add(passage.id)
+            return new and passage.document != own and not _holds(passage, question)
+
+        nearest = _nearest(index, question.question, LOOKED_AT * count)
+        return list(islice(filter(wanted, chain(nearest, self.passages)), count))
+
+
+def _nearest(index: Index, text: str, first: int) -> Iterator[Passage]:
+    """Passages that share a word with the text, best first: a few, then, with those again, more."""
+    looked_at = first
+    while True:
+        hits = index.search(text, looked_at)
+        yield from (hit.passage for hit in hits)
+        if len(hits) < looked_at:
+            return
+        looked_at *= LOOKED_AT
+
+
+def _holds(passage: Passage, question: Question) -> bool:
+    """Whether the evidence stands in the passage, white space aside."""
+    return " ".join(question.evidence.split()) in " ".join(passage.text.split())
