@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 SMALL_MODEL = 20_000_000  # weights; below, a second thread gains little, and on busy cores one is 20 times quicker
-CPU_TOKENS = 1024  # of one pass on a CPU; with 4,096, malloc hands every layer's memory back: 13 % of the time, against 2 %
+CPU_TOKENS = 1024  # of one pass on a CPU; with 4,096 malloc hands each layer's memory back, 13 % of the time, here 2 %
 VOCABULARY = 8192  # entries of the output layer at once: 29 MB of its weights in float32 at a width of 896
 AGREEMENT = {"float32": 0.01, "bfloat16": 1.0}  # nats between packed and plain scores of a sentence; rounding is 1 %
 
