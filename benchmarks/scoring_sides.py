@@ -6,6 +6,7 @@ starts, on both sides. lm-eval is handed its requests as text: its task files an
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +32,14 @@ class Exam(Record):
 
 
 class Result(Record):
-    """What one side made of an exam; `cpu_seconds` are user's and system's together, from questions to answers."""
+    """What one side made of an exam.
+
+    `cpu_seconds` are user's and system's together, from questions to answers; `loaded_bytes` is the peak resident
+    memory before the first question, with the model read.
+    """
 
     cpu_seconds: float
+    loaded_bytes: int
     logprobs: tuple[Logprobs, ...]
     answers: tuple[str, ...]
 
@@ -73,20 +79,20 @@ def examine(side: str, exam: Exam) -> Result:
     with torch.inference_mode():
         model(torch.tensor([[0]]))
     answer = SIDES[side](model, tokenizer)
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     begun = time.process_time()
     rows = answer(exam)
     seconds = time.process_time() - begun
-    return Result(
-        cpu_seconds=seconds, logprobs=tuple(scores for scores, _ in rows), answers=tuple(label for _, label in rows)
-    )
+    scores, labels = zip(*rows, strict=True)
+    return Result(cpu_seconds=seconds, loaded_bytes=loaded, logprobs=scores, answers=labels)
 
 
 def ours(model: Any, tokenizer: Any) -> Side:
     """As the examiner asks: one question after the other in batches of like lengths."""
     from jobs.config import Evaluation
-    from jobs.evaluation_parts import ChoicePart
-    from jobs.likelihood import TransformersBackend
-    from jobs.packing import batches
+    from jobs.evaluation.likelihood import TransformersBackend
+    from jobs.evaluation.packing import batches
+    from jobs.evaluation.parts import ChoicePart
     from qa.choices import ChoicePrompt
 
     backend = TransformersBackend(model, tokenizer)

@@ -164,7 +164,7 @@ class Evaluation(Section):
 
     tasks: tuple[str, ...] = Field(("research", "arc_challenge", "arc_easy"), min_length=1)
     formulations: tuple[Literal["letter", "cloze", "chat"], ...] = Field(("letter", "cloze"), min_length=1)
-    template: Literal["chat", "plain"] | None = None  # each formulation's own: letter by chat, cloze plain as in lm-eval
+    template: Literal["chat", "plain"] | None = None  # each formulation's own: letter chat, cloze plain as in lm-eval
     shots: int = Field(0, ge=0, le=25)  # solved examples from the training split, drawn with the seed
     limit: int | None = Field(None, ge=1)  # rows of each task
     rotations: int = Field(0, ge=0)  # rows of each task of which every rotation of the options is asked by letter

@@ -6,8 +6,9 @@ MODEL is a repository on the Hub, a folder, an adapter's folder or a GGUF file, 
 what the others are compared with. A task is one of the data set's (`--dataset`), arc_challenge, arc_easy, mmlu:SUBJECT,
 or a Parquet or JSON Lines file in ARC's schema. Multiple-choice questions are scored by the log-probability of their
 options, open ones by a greedy answer. Writes `report.md` with its pictures, `metrics.json` (every model against the
-first, paired by question), `items.parquet` (a row for each question, model and formulation) and one `<model>.json` each.
-Killed, it goes on at the row where it was; `accelerate launch -m jobs.evaluate …` shares the rows between processes.
+first, paired by question), `items.parquet` (a row for each question, model and formulation) and one `<model>.json`
+each. Killed, it goes on at the row where it was; `accelerate launch -m jobs.evaluate …` shares the rows between
+processes. All of it: docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs.backends import find_source
+import jobs.arc
+import jobs.evaluation
+import jobs.metrics
+import qa
 from jobs.config import Evaluation
 from jobs.errors import run_main
-from jobs.evaluation_figures import SCHEMA, metrics_of
-from jobs.evaluation_options import check_names, parse_options
-from jobs.evaluation_plan import plan
-from jobs.evaluation_report import plot, print_report, write_items, write_report
-from jobs.evaluation_tasks import load_tasks
-from jobs.examination import Examination, Rows, ask_all, collect_rows
-from jobs.judge import judge_answers
+from jobs.evaluation.backends import find_source
+from jobs.evaluation.examination import Examination, Rows, ask_all, collect_rows
+from jobs.evaluation.figures import SCHEMA, metrics_of
+from jobs.evaluation.judge import judge_answers
+from jobs.evaluation.options import check_names, parse_options
+from jobs.evaluation.plan import plan
+from jobs.evaluation.report import plot, print_report, write_items, write_report
+from jobs.evaluation.tasks import load_tasks
 from jobs.step import StepRecord, read_step, run_step, source_sha256, write_json
 from jobs.team import Team
 from qa.headline import FIGURES, headline_lines
@@ -106,13 +111,7 @@ def _is_another(base: str, inputs: Iterable[Path]) -> bool:
 
 def _code() -> str:
     """Hash of what decides an answer or a figure."""
-    import qa
-    from jobs import backends, canary, evaluation_figures, evaluation_parts, evaluation_plan, evaluation_report
-    from jobs import evaluation_tasks, examiner, judge, likelihood, open_figures, open_parts, report_plots
-
-    asked = (backends, likelihood, evaluation_parts, evaluation_plan, evaluation_tasks, open_parts, examiner, judge)
-    counted = (evaluation_figures, open_figures, canary, evaluation_report, report_plots)
-    return source_sha256(sys.modules[__name__], qa, *asked, *counted)
+    return source_sha256(sys.modules[__name__], jobs.evaluation, jobs.metrics, jobs.arc, qa)
 
 
 def _work(folder: Path, exam: Examination, team: Team) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class Preflight:
         asked, own = self.config.evaluation, self._own_tasks()
         beyond = tuple(task for task in asked.tasks if task not in own)
         if beyond and "tasks" in asked.model_fields_set:
-            from jobs.evaluation_tasks import load_tasks
+            from jobs.evaluation.tasks import load_tasks
 
             load_tasks(asked.model_copy(update={"tasks": beyond}), None, self.config.seed)
         self._check_shots(asked.shots if RESEARCH in asked.tasks else 0)

@@ -28,6 +28,7 @@ from jobs.provenance import command_line, git_commit, hardware, versions
 SCHEMA = 1
 STEP_FILE = "step.json"
 CLAIM_FILE = "claim.json"  # in the partial folder: for which arguments and inputs the work in it is
+SOURCES = (".py", ".j2")
 CHECKPOINTS = "checkpoints"  # in the partial folder: kept over a kill, removed when the step is whole
 HASHED_UP_TO = 64 * 2**20  # bytes: hashing 6 GB of weights at every start would take longer than most steps
 
@@ -159,7 +160,8 @@ def source_sha256(*modules: ModuleType) -> str:
     files: list[Path] = []
     for module in modules:
         path = Path(str(module.__file__))
-        files += sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+        package = path.name == "__init__.py"
+        files += sorted(p for p in path.parent.rglob("*") if p.suffix in SOURCES) if package else [path]
     return _digest("\n".join(file_sha256(path) for path in files))
 
 

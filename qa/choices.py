@@ -1,8 +1,8 @@
 """Multiple choice: how a question is put, which options are scored, and which one counts as picked.
 
 Evaluation and the page take all of it from here, so that a question asked live is the question of the published
-figures. With the plain template, `cloze` is the text of lm-eval 0.4.13's `arc_easy` and `arc_challenge`, `letter` that of
-its `mmlu`, to the last token.
+figures. With the plain template, `cloze` is the text of lm-eval 0.4.13's `arc_easy` and `arc_challenge`, `letter` that
+of its `mmlu`, to the last token.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ FORMULATIONS: tuple[Formulation, ...] = ("letter", "cloze")
 Template = Literal["chat", "plain"]
 OWN_TEMPLATE: dict[str, Template] = {"letter": "chat", "cloze": "plain"}  # where none is asked for
 BETWEEN_SHOTS = "\n\n"
+MMLU_PREFIX = "mmlu:"
+SUBJECTS = {"research": "AI research", "arc_challenge": "science", "arc_easy": "science"}
 
 
 class Item(NamedTuple):
     """Ids of a prompt, and of each option as it would follow it (without the end of the turn).
 
-    `head` counts the leading ids of the prompt that all questions put the same way have in common: the system message or
-    the description, and the solved examples. It depends on the way alone, never on which questions are asked together.
+    `head` counts the leading ids of the prompt that all questions put the same way have in common: the system message
+    or the description, and the solved examples. It depends on the way alone, never on which questions are asked
+    together.
     """
 
     prompt: list[int]
@@ -95,11 +98,21 @@ def _answer(text: str) -> Message:
     return {"role": "assistant", "content": text}
 
 
+def description_of(task: str) -> str:
+    """The line that opens a plain letter prompt, in MMLU's words; a task of unknown subject names none."""
+    subject = SUBJECTS.get(task, "")
+    if task.startswith(MMLU_PREFIX):
+        subject = task.removeprefix(MMLU_PREFIX).replace("_", " ")
+    about = f" about {subject}" if subject else ""
+    return f"The following are multiple choice questions (with answers){about}.{BETWEEN_SHOTS}"
+
+
 def choice_ids(
     encoder: PromptEncoder, question: Question, formulation: Formulation, template: Template = "chat"
 ) -> Item:
-    """One question as token ids, without solved examples."""
-    return ChoicePrompt(formulation, template).items(encoder, [question])[0]
+    """One question of its task as token ids, without solved examples."""
+    prompt = ChoicePrompt(formulation, template, description=description_of(question.task))
+    return prompt.items(encoder, [question])[0]
 
 
 def pick(logprobs: Sequence[float], question: Question, formulation: Formulation) -> int:

@@ -111,7 +111,9 @@ def evaluate(
 
 def _ask(engine: Engine, question: Question, run: Run, cancel: threading.Event) -> int:
     item = choice_ids(engine.encoder, question, run.formulation, run.template)
-    return pick(engine.option_logprobs(item.prompt, item.options, cancel=cancel), question, run.formulation)
+    return pick(
+        engine.option_logprobs(item.prompt, item.options, head=item.head, cancel=cancel), question, run.formulation
+    )
 
 
 def _check(number: object, formulation: object, sample: object) -> None:

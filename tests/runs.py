@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import UserError
-from jobs.evaluation_report import write_items
+from jobs.evaluation.report import write_items
 from jobs.lineage import MADE_FROM
 from jobs.step import StepRecord, fingerprint, read_step, run_step, write_json
 from qa.records import Answer, Passage, Question, write_records

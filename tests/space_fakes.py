@@ -53,7 +53,9 @@ class FakeEngine:
         finally:
             self.log.append("freed")
 
-    def option_logprobs(self, prompt: list[int], options: list[list[int]], *, cancel: threading.Event) -> list[float]:
+    def option_logprobs(
+        self, prompt: list[int], options: list[list[int]], *, head: int, cancel: threading.Event
+    ) -> list[float]:
         if self.busy:
             assert cancel.wait(5), "nobody pressed Stop"
         if cancel.is_set():

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.adapters import base_of, check_base_of
-from jobs.backends import find_source
 from jobs.errors import UserError
+from jobs.evaluation.backends import find_source
 from jobs.step import run_step
 
 QWEN = "Qwen/Qwen2.5-3B-Instruct"

@@ -20,12 +20,12 @@ import pytest
 import yaml
 
 from jobs.config import Evaluation
-from jobs.evaluation_figures import results_of
-from jobs.evaluation_parts import ChoicePart, WrittenPart
-from jobs.evaluation_tasks import load_tasks
-from jobs.likelihood import TransformersBackend
-from jobs.open_parts import chat_part
-from jobs.packing import batches
+from jobs.evaluation.figures import results_of
+from jobs.evaluation.likelihood import TransformersBackend
+from jobs.evaluation.open_parts import chat_part
+from jobs.evaluation.packing import batches
+from jobs.evaluation.parts import ChoicePart, WrittenPart
+from jobs.evaluation.tasks import load_tasks
 from qa.choices import ChoicePrompt, Formulation, Item, pick
 from qa.prompts import SYSTEM_PROMPT, letter_messages, plain_cloze
 from qa.records import Answer, Question

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.canary import canaries
-from jobs.evaluation_groups import Asked, asked_of
-from jobs.evaluation_tasks import Task
+from jobs.evaluation.canary import canaries
+from jobs.evaluation.groups import Asked, asked_of
+from jobs.evaluation.tasks import Task
 from qa.records import Answer, Question
 from tests.tiny_answers import choice_answers, make_task, scored, written
 

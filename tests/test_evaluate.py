@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from jobs import evaluate, examination
+from jobs import evaluate
 from jobs.config import Evaluation
 from jobs.errors import UserError
 from jobs.evaluate import evaluate_models
-from jobs.evaluation_tasks import load_tasks
-from jobs.examiner import Examiner
+from jobs.evaluation import examination
+from jobs.evaluation.examiner import Examiner
+from jobs.evaluation.tasks import load_tasks
 from jobs.step import CHECKPOINTS, read_step
 from qa.records import Answer, Question
 from tests.tiny import tiny_adapter, tiny_gguf, tiny_model
@@ -292,7 +293,7 @@ def test_the_code_that_is_hashed_asks_and_counts(monkeypatch: pytest.MonkeyPatch
     hashed: list[str] = []
     monkeypatch.setattr(evaluate, "source_sha256", lambda *modules: hashed.extend(each.__name__ for each in modules))
     evaluate._code()
-    assert {"jobs.evaluate", "jobs.likelihood", "jobs.open_parts", "jobs.canary", "qa"} <= set(hashed)
+    assert {"jobs.evaluate", "jobs.evaluation", "qa"} <= set(hashed)
 
 
 @pytest.mark.parametrize("name", ["metrics", "dataset", "a b", "../x", ""])

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.evaluation_figures import SCHEMA, metrics_of
-from jobs.evaluation_tasks import Task
+from jobs.evaluation.figures import SCHEMA, metrics_of
+from jobs.evaluation.tasks import Task
 from qa.choices import ChoicePrompt
 from qa.prompts import CHAT_OPENING, Message, PromptEncoder, chat_messages, sources_messages
 from qa.records import Answer, Question

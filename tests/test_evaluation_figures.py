@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from jobs.evaluation_figures import SCHEMA, metrics_of
-from jobs.evaluation_groups import headline_metric
-from jobs.evaluation_tasks import Task
+from jobs.evaluation.figures import SCHEMA, metrics_of
+from jobs.evaluation.groups import headline_metric
+from jobs.evaluation.tasks import Task
 from qa.headline import headline_lines
 from qa.records import Answer, Question
 from tests.tiny_answers import choice_answers, make_task, rotated_answers, scored, written

@@ -17,7 +17,7 @@ import pytest
 
 from jobs.config import Evaluation
 from jobs.errors import UserError
-from jobs.evaluation_tasks import Benchmark, Tasks, cut, load_tasks
+from jobs.evaluation.tasks import Benchmark, Tasks, cut, load_tasks
 from jobs.step import write_json
 from local_hub.seeding import seed_all
 from local_hub.testing import running_hub
@@ -294,7 +294,7 @@ import json, sys
 from dataclasses import asdict
 from jobs.config import Evaluation
 from jobs.errors import UserError
-from jobs.evaluation_tasks import load_tasks
+from jobs.evaluation.tasks import load_tasks
 
 def show(value):
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)

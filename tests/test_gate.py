@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import UserError
-from jobs.evaluation_report import write_items
+from jobs.evaluation.report import write_items
 from jobs.gate import verify
 from jobs.step import write_json
 from qa.records import Answer

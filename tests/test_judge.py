@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from jobs.config import Judge
 from jobs.errors import UserError
-from jobs.judge import JudgeEndpoint, Verdict, judge_answers
+from jobs.evaluation.judge import JudgeEndpoint, Verdict, judge_answers
 from qa.records import Answer, Question, read_records
 from qa.statistics import mcnemar
 from tests.chat_server import ChatServer, running_chat_server
@@ -179,7 +180,7 @@ def test_nothing_is_asked_twice(server: ChatServer, tmp_path: Path) -> None:
 def test_a_judge_that_stops_answering_is_asked_for_the_rest_later(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.judge.AT_ONCE", 1)
+    monkeypatch.setattr("jobs.evaluation.judge.AT_ONCE", 1)
     server.statuses = [200, 200, 200, *[404] * 9]
     with pytest.raises(UserError, match=r"has no model 'judge-1'; check evaluation\.judge\.model"):
         judged(server, tmp_path)
@@ -224,14 +225,16 @@ def test_a_server_without_schemas_is_asked_plainly(server: ChatServer, tmp_path:
     assert judged(server, tmp_path)["better"] == 1
 
 
-def test_an_endpoint_that_is_down_or_not_named_is_an_error(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("jobs.judge.JudgeEndpoint", partial(JudgeEndpoint, retries=0))
+def test_an_endpoint_that_is_down_is_an_error(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("jobs.evaluation.judge.JudgeEndpoint", partial(JudgeEndpoint, retries=0))
     with running_chat_server() as gone:
         address = gone.address
-    for judge, said in [
-        (Judge(endpoint=address, model="m"), f"{address}: does not answer .*check evaluation.judge.endpoint"),
-        (Judge(endpoint=address), "evaluation.judge: needs both endpoint"),
-        (Judge(model="m"), "evaluation.judge: needs both endpoint"),
-    ]:
-        with pytest.raises(UserError, match=said):
-            judge_answers(judge, QUESTIONS, OURS, THEIRS, tmp_path / "judge.jsonl")
+    judge, said = Judge(endpoint=address, model="m"), f"{address}: does not answer .*check evaluation.judge.endpoint"
+    with pytest.raises(UserError, match=said):
+        judge_answers(judge, QUESTIONS, OURS, THEIRS, tmp_path / "judge.jsonl")
+
+
+@pytest.mark.parametrize("half", [{"endpoint": "http://127.0.0.1:1/v1"}, {"model": "m"}])
+def test_a_judge_is_named_with_its_endpoint(half: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="both an endpoint and a model"):
+        Judge(**half)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs.backends import Backend, Source, find_source, open_backend
 from jobs.errors import UserError
+from jobs.evaluation.backends import Backend, Source, find_source, open_backend
 from qa.choices import ChoicePrompt, Item
 from qa.prompts import ask_messages
 from qa.records import Question
@@ -158,7 +158,7 @@ def test_in_bfloat16_the_output_layer_and_the_sums_are_float32(
 def test_the_output_layer_in_parts_is_the_whole(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     items = PROMPTS[4].items(backend.encoder, QUESTIONS[:8])
     whole = backend.option_logprobs(items)
-    monkeypatch.setattr("jobs.likelihood.VOCABULARY", 100)
+    monkeypatch.setattr("jobs.evaluation.likelihood.VOCABULARY", 100)
     assert furthest(backend.option_logprobs(items), whole) < 1e-5
 
 

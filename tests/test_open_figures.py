@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.open_figures import cited_figures, open_figures
+from jobs.evaluation.open_figures import cited_figures, open_figures
 from qa.prompts import NOT_FOUND
 from qa.records import Answer, Question
 from qa.statistics import wilson

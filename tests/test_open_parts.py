@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from jobs.errors import UserError
-from jobs.open_parts import chat_part, open_part, source_parts
+from jobs.evaluation.open_parts import chat_part, open_part, source_parts
 from qa.prompts import NOT_FOUND, SYSTEM_PROMPT, PromptEncoder, sources_messages
 from qa.records import Passage, Question, write_records
 from tests.tiny import tiny_tokenizer

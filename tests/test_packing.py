@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jobs.packing import ROW, Row, arrange, batches, by_head, row_tokens
+from jobs.evaluation.packing import ROW, Row, arrange, batches, by_head, row_tokens
 from qa.choices import Item
 from qa.stops import cut
 

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 
 from jobs import publish as publishing
 from jobs.errors import UserError
-from jobs.evaluation_report import write_items
+from jobs.evaluation.report import write_items
 from jobs.hub import Published, check_rights
 from jobs.staging import Staged
 from jobs.step import file_sha256, read_step

@@ -11,11 +11,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from jobs.documents import Rejection
-from jobs.evaluation_figures import metrics_of
-from jobs.evaluation_report import plot, print_report, write_items, write_report
-from jobs.evaluation_tasks import Task
-from jobs.report_markdown import LISTED
-from jobs.report_plots import label
+from jobs.evaluation.figures import metrics_of
+from jobs.evaluation.report import plot, print_report, write_items, write_report
+from jobs.evaluation.report_markdown import LISTED
+from jobs.evaluation.report_plots import label
+from jobs.evaluation.tasks import Task
 from jobs.step import StepRecord
 from qa.headline import FIGURES, headline_lines
 from qa.records import Answer

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jobs.documents import Rejection
-from jobs.evaluation_tasks import Task
+from jobs.evaluation.tasks import Task
 from qa.positions import rotate
 from qa.records import Answer, Question
 from tests.tiny_questions import make_question

@@ -1,6 +1,6 @@
 """Questions laid out in rows for a model: a prompt once with its options behind it, several questions in one row.
 
-Pure bookkeeping over token ids; `jobs/likelihood.py` turns it into tensors and an attention mask.
+Pure bookkeeping over token ids; `likelihood.py` turns it into tensors and an attention mask.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from jobs.backends import Backend
 from jobs.errors import UserError
-from jobs.evaluation_parts import NotFinite, Part
-from jobs.journal import Journal
-from jobs.packing import batches
+from jobs.evaluation.backends import Backend
+from jobs.evaluation.journal import Journal
+from jobs.evaluation.packing import batches
+from jobs.evaluation.parts import NotFinite, Part
 from jobs.team import Team
 from qa.choices import Item
 from qa.prompts import prompt_sha256

@@ -1,7 +1,7 @@
 """Log-likelihoods and greedy answers of transformers models.
 
-Questions stand in rows, each prompt once with its options behind it (`jobs/packing.py`), and follow a head that is run
-once (`jobs/hidden_states.py`). The output layer runs only where a score is read, in float32 for weights of any type.
+Questions stand in rows, each prompt once with its options behind it (`packing.py`), and follow a head that is run once
+(`hidden_states.py`). The output layer runs only where a score is read, in float32 for weights of any type.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.hidden_states import Head, HiddenStates
-from jobs.packing import Row, arrange, by_head
+from jobs.evaluation.hidden_states import Head, HiddenStates
+from jobs.evaluation.packing import Row, arrange, by_head
 from qa.choices import Item
 from qa.prompts import END_OF_TEXT, SYSTEM_PROMPT, PromptEncoder
 from qa.stops import cut

@@ -9,12 +9,11 @@ from typing import Any
 from jobs.arc import load_arc, load_hub, task_name
 from jobs.documents import Rejection
 from jobs.errors import UserError
-from jobs.task_rows import Benchmark, TaskRows, located, parse_line, read_lines, read_parquet, sift
+from jobs.evaluation.task_rows import Benchmark, TaskRows, located, parse_line, read_lines, read_parquet, sift
 from qa.records import Question
 
 ARC, MMLU = "allenai/ai2_arc", "cais/mmlu"
 ARC_CONFIGS = {task_name(config): config for config in ("ARC-Challenge", "ARC-Easy")}
-ARC_ABOUT = " about science"
 ARC_COLUMNS = ("id", "question", "choices", "answerKey")
 
 
@@ -50,7 +49,7 @@ def arc_rows(task: str) -> TaskRows:
     """ARC from the Hub, by its official splits."""
     config = ARC_CONFIGS[task]
     questions, damaged, origin = load_arc(ARC, [config])
-    rows = TaskRows(ARC, f"{ARC}@{origin['revision']}", ARC_ABOUT, questions["test"], questions["train"])
+    rows = TaskRows(ARC, f"{ARC}@{origin['revision']}", questions["test"], questions["train"])
     rows.left_out = [entry for entry in damaged if entry.name.startswith(f"{config}/test/")]
     rows.benchmark = Benchmark(ARC, config, "test", origin["revision"])
     return rows
@@ -72,6 +71,6 @@ def mmlu_rows(task: str, subject: str, shots: bool) -> TaskRows:
 
     test, left_out = read("test", task)
     train, _ = read("dev", f"{task}/dev") if shots else ([], [])
-    rows = TaskRows(MMLU, f"{MMLU}@{origin['revision']}", f" about {subject.replace('_', ' ')}", test, train, left_out)
+    rows = TaskRows(MMLU, f"{MMLU}@{origin['revision']}", test, train, left_out)
     rows.benchmark, rows.first_shots = Benchmark(MMLU, subject, "test", origin["revision"]), True
     return rows

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.evaluation_groups import Asked, chance, groups, is_choice, tied
+from jobs.evaluation.groups import Asked, chance, groups, is_choice, tied
 from qa.records import Answer, Question
 from qa.statistics import wilson
 

@@ -15,7 +15,7 @@ from qa.prompts import Message, PromptEncoder
 from qa.records import Question
 
 if TYPE_CHECKING:
-    from jobs.backends import Backend
+    from jobs.evaluation.backends import Backend
 
 Mark = Callable[[Question, str], tuple[str, str, bool]]  # (question, text) → (predicted, gold, correct)
 

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.built_tasks import built_rows
 from jobs.config import Evaluation
 from jobs.documents import Rejection
 from jobs.errors import UserError
-from jobs.task_rows import Benchmark, TaskRows
-from jobs.task_sources import ARC_CONFIGS, arc_rows, file_rows, is_file, mmlu_rows
-from qa.choices import FORMULATIONS
+from jobs.evaluation.built_tasks import built_rows
+from jobs.evaluation.task_rows import Benchmark, TaskRows
+from jobs.evaluation.task_sources import ARC_CONFIGS, arc_rows, file_rows, is_file, mmlu_rows
+from qa.choices import FORMULATIONS, MMLU_PREFIX, description_of
 from qa.records import Question
-
-MMLU_PREFIX = "mmlu:"
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def _task(name: str, rows: TaskRows, limit: int | None, shots: int, seed: int) -
         choice=tuple(cut(choice, limit, seed)),
         open=tuple(cut(free, limit, seed)),
         shots=_draw(name, rows, shots, seed) if choice and shots else (),
-        description=f"The following are multiple choice questions (with answers){rows.about}.\n\n",
+        description=description_of(name),
         origin=rows.origin,
         benchmark=rows.benchmark,
         left_out=tuple(rows.left_out),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.card_facts import flatten, result_rows
 from jobs.card_render import cell
-from jobs.evaluation_groups import Asked, asked_of
+from jobs.evaluation.groups import Asked, asked_of
 from jobs.provenance import versions
 from qa.calibration import BIN_ROWS, BINS
 from qa.headline import headline_lines
@@ -20,7 +20,7 @@ from qa.positions import SPREAD_ROWS
 from qa.records import Answer, Question
 
 if TYPE_CHECKING:
-    from jobs.evaluation_tasks import Task
+    from jobs.evaluation.tasks import Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = ("accuracy.png", "flips.png", "reliability.png")

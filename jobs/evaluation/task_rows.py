@@ -29,13 +29,11 @@ class Benchmark:
 class TaskRows:
     """All that a source holds of one task: its `place`, for errors, and `origin`, without this machine's folders.
 
-    `about` completes "multiple choice questions (with answers)". `first_shots`: its solved examples are the first of
-    `train`, by its own convention, and not drawn.
+    `first_shots`: its solved examples are the first of `train`, by its own convention, and not drawn.
     """
 
     place: str
     origin: str
-    about: str = ""
     test: list[Question] = field(default_factory=list)
     train: list[Question] = field(default_factory=list)
     left_out: list[Rejection] = field(default_factory=list)

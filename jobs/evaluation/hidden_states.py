@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from jobs.packing import Row
+from jobs.evaluation.packing import Row
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.report_plots import CHANCE, COLOURS, INK, bare, label, new_figure, title_of
+from jobs.evaluation.report_plots import CHANCE, COLOURS, INK, bare, label, new_figure, title_of
 from qa.statistics import wilson
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.canary import canaries
-from jobs.evaluation_groups import (
+from jobs.evaluation.canary import canaries
+from jobs.evaluation.groups import (
     Asked,
     asked_of,
     groups,
@@ -22,15 +22,15 @@ from jobs.evaluation_groups import (
     is_choice,
     tied,
 )
-from jobs.open_figures import cited_figures, open_figures
-from jobs.open_parts import NO_SOURCE, OPEN, SOURCES
+from jobs.evaluation.open_figures import cited_figures, open_figures
+from jobs.evaluation.open_parts import NO_SOURCE, OPEN, SOURCES
 from qa.calibration import calibrate
 from qa.positions import Place, by_place, original_place, over_rotations, rotation_of, spread
 from qa.records import Answer, Question
 from qa.statistics import CONFIDENCE, clustered_bootstrap, holm, paired_difference, verdict, wilson
 
 if TYPE_CHECKING:
-    from jobs.evaluation_tasks import Task
+    from jobs.evaluation.tasks import Task
 
 SCHEMA = 2
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from jobs.adapters import base_of, check_base_of
 from jobs.errors import UserError, first_line
-from jobs.likelihood import TransformersBackend
+from jobs.evaluation.likelihood import TransformersBackend
 from qa.choices import Item
 from qa.prompts import PromptEncoder
 

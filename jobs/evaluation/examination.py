@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from jobs.backends import Source, open_backend
 from jobs.config import Evaluation
-from jobs.evaluation_parts import ChoicePart, Part
-from jobs.evaluation_tasks import Tasks
-from jobs.examiner import Examiner
-from jobs.journal import Journal
+from jobs.evaluation.backends import Source, open_backend
+from jobs.evaluation.examiner import Examiner
+from jobs.evaluation.journal import Journal
+from jobs.evaluation.parts import ChoicePart, Part
+from jobs.evaluation.tasks import Tasks
 from jobs.progress import bar
 from jobs.step import CHECKPOINTS
 from jobs.team import Team

@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 from jobs.arc import hub_configs, load_hub, task_name
 from jobs.documents import Rejection
 from jobs.errors import UserError
+from jobs.evaluation.task_rows import Benchmark, Located, TaskRows, check_columns, located, read_parquet, sift
 from jobs.step import STEP_FILE, read_step
-from jobs.task_rows import Benchmark, Located, TaskRows, check_columns, located, read_parquet, sift
-from jobs.task_sources import ARC_ABOUT, ARC_CONFIGS
 from qa.records import Question, parse_record, read_records
 
 CONFIGS = ("research_qa", "arc")
-ABOUT = {"research": " about AI research"} | dict.fromkeys(ARC_CONFIGS, ARC_ABOUT)
 COLUMNS = ("id", "question", "answer_text", "document", "task")  # without which no question can be read
 
 
@@ -35,7 +33,7 @@ def built_rows(dataset: Path | str, shots: bool) -> dict[str, TaskRows]:
     for table in _folder_tables(folder, splits) if folder.is_dir() else _hub_tables(str(dataset), splits):
         for task, entries in _by_task(table).items():
             kept, bad = sift(entries, lambda row, _: parse_record(row, Question, f"row {row['id']!r}"))
-            rows = found.setdefault(task, TaskRows(str(dataset), table.origin, ABOUT.get(task, "")))
+            rows = found.setdefault(task, TaskRows(str(dataset), table.origin))
             if table.split == "test":
                 rows.test += kept
                 rows.left_out += bad

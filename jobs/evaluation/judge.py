@@ -19,7 +19,7 @@ from typing import Any, Literal
 from jobs.chat_endpoint import ChatEndpoint
 from jobs.config import Judge
 from jobs.errors import UserError
-from jobs.open_parts import OPEN
+from jobs.evaluation.open_parts import OPEN
 from jobs.progress import bar
 from qa.prompts import Message
 from qa.records import Answer, Question, Record, read_records
@@ -116,10 +116,8 @@ def judge_answers(
     Of the rows those without sources are judged, `open (chat)`: at most `judge.limit` of the questions that both
     answered, drawn by the hashes of their ids. An answer that is the `same` from both is a tie, unasked. What stands in
     `journal` (lines of `Verdict`) is not asked again. Raises `UserError` where there is no such question, and where the
-    endpoint is not fully named, is down or refuses.
+    endpoint is down or refuses.
     """
-    if not judge.endpoint or not judge.model:
-        raise UserError("evaluation.judge: needs both endpoint, such as http://127.0.0.1:8000/v1, and model")
     pairs = _drawn(ours, theirs, judge.limit)
     differing = [(a, b) for a, b in pairs if a.predicted.strip() != b.predicted.strip()]
     asked = {question.id: question for question in questions}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jobs.open_parts import NO_SOURCE
+from jobs.evaluation.open_parts import NO_SOURCE
 from qa.records import Answer, Question
 
 if TYPE_CHECKING:
-    from jobs.evaluation_tasks import Task
+    from jobs.evaluation.tasks import Task
 
 Asked = Mapping[tuple[str, str], Question]  # by task and row id
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.errors import UserError
-from jobs.evaluation_parts import Mark, WrittenPart
-from jobs.source_shelf import Shelf
+from jobs.evaluation.parts import Mark, WrittenPart
+from jobs.evaluation.source_shelf import Shelf
 from qa.prompts import CHAT_OPENING, NOT_FOUND, ask_messages, chat_messages, sources_messages
 from qa.records import Passage, Question
 from qa.scoring import abstains, exact_match, without_marks

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jobs.config import Evaluation
 from jobs.errors import UserError
-from jobs.evaluation_parts import ChoicePart, Part
-from jobs.evaluation_tasks import Task, cut
-from jobs.open_parts import chat_part, open_part, source_parts
+from jobs.evaluation.open_parts import chat_part, open_part, source_parts
+from jobs.evaluation.parts import ChoicePart, Part
+from jobs.evaluation.tasks import Task, cut
 from qa.choices import OWN_TEMPLATE, ChoicePrompt
 from qa.positions import rotate
 

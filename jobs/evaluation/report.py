@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.evaluation_groups import chance
-from jobs.report_markdown import PICTURES, Rows, render_report
+from jobs.evaluation.groups import chance
+from jobs.evaluation.report_markdown import PICTURES, Rows, render_report
 from jobs.step import StepRecord
 from qa.records import Answer
 
 if TYPE_CHECKING:
-    from jobs.evaluation_tasks import Task
+    from jobs.evaluation.tasks import Task
 
 REPORT = "report.md"
 
@@ -32,9 +32,9 @@ def write_items(path: Path, answers: Sequence[Answer]) -> None:
 
 def plot(folder: Path, metrics: dict[str, Any], tasks: Sequence[Task]) -> None:
     """Draw accuracy.png; flips.png where models are compared; reliability.png where options were asked by letter."""
-    from jobs.report_flips import plot_flips
-    from jobs.report_plots import plot_accuracy
-    from jobs.report_reliability import plot_reliability
+    from jobs.evaluation.report_flips import plot_flips
+    from jobs.evaluation.report_plots import plot_accuracy
+    from jobs.evaluation.report_reliability import plot_reliability
 
     accuracy, flips, reliability = (folder / name for name in PICTURES)
     plot_accuracy(metrics, {task.name: chance(task.choice) for task in tasks if task.choice}, accuracy)
