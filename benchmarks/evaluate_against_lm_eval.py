@@ -33,6 +33,7 @@ DESCRIPTION = "The following are multiple choice questions (with answers) about 
 ROWS = {("cloze", 0): 24, ("cloze", 5): 24, ("letter", 0): 24, ("letter", 5): 64}
 ROUNDS = 2
 SEED = 17
+CLOSE = 1e-4  # nats, of an option's summed log-probability: what the tests hold us to beside lm-eval
 STARTING = 3_000  # characters that lm-eval reads in the time of starting both processes
 MAKE = "import sys; from benchmarks.scoring_sides import make_model; make_model(sys.argv[1], int(sys.argv[2]))"
 TAKE = "import sys; from benchmarks.scoring_sides import take; take(*sys.argv[1:])"
@@ -71,7 +72,7 @@ class Pair:
 
 
 def main(*, arc: str = str(ARC), tokenizer: str = TOKENIZER, rows: int | None = None, rounds: int = ROUNDS) -> None:
-    """Run every setting on both sides and print the table. Ends with exit code 1 where an answer differs."""
+    """Run every setting on both sides and print the table. Ends with exit code 1 where they do not agree."""
     title = heading(rounds)
     questions, shots = draw(arc, rows or max(ROWS.values()))
     console = Console()
@@ -81,7 +82,7 @@ def main(*, arc: str = str(ARC), tokenizer: str = TOKENIZER, rows: int | None = 
         measure(MAKE, folder, str(SEED))
         exams = list(settings(folder, questions, shots, rows))
         pairs = run(exams, rounds, console)
-    console = Console(width=max(console.width, 150))  # a log has no width of its own
+    console = Console(width=max(console.width, 190))  # a log has no width of its own
     console.print(table(title, exams, pairs))
     if wrong := disagreement(exams, pairs):
         raise SystemExit(f"evaluate: {wrong}")
@@ -163,14 +164,20 @@ def name(exam: Exam) -> str:
 
 
 def disagreement(exams: Sequence[Exam], pairs: Sequence[Sequence[Pair]]) -> str:
-    """Where an answer differs, in one line; empty where none does."""
-    unequal = [
+    """Where an answer differs, or a log-probability by more than `CLOSE`, in one line; empty where none does."""
+    met = [(exam, pair) for exam, found in zip(exams, pairs, strict=True) for pair in found]
+    answers = [
         f"{name(exam)}, threads: {exam.threads} ({len(exam.questions) - pair.equal} of {len(exam.questions)})"
-        for exam, found in zip(exams, pairs, strict=True)
-        for pair in found
+        for exam, pair in met
         if pair.equal < len(exam.questions)
     ]
-    return f"answers differ from lm-eval's: {'; '.join(unequal)}" if unequal else ""
+    scores = [
+        f"{name(exam)}, threads: {exam.threads} ({pair.difference:.1e})"
+        for exam, pair in met
+        if pair.difference > CLOSE
+    ]
+    said = {"answers differ from lm-eval's": answers, f"log-probabilities differ by more than {CLOSE:.0e}": scores}
+    return "; ".join(f"{what}: {', '.join(where)}" for what, where in said.items() if where)
 
 
 def table(title: str, exams: Sequence[Exam], pairs: Sequence[Sequence[Pair]]) -> Table:

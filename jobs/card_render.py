@@ -24,6 +24,7 @@ TEMPLATES = ROOT / "data_cards"
 _ABSOLUTE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)*([^\s/'\"]+)")
 _ABSOLUTE_WORD = re.compile(r"(?<![\w:/.~-])/(?:[^/'\",\[\]]+/)*([^/'\",\[\]]+)")  # a word of a command may hold spaces
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)  # a password may hold any sign
+_LINK = re.compile(r":(?=//)|\bwww(?=\.)|(?<!\w)@(?=\w)|@(?=[\w-]+\.)", re.IGNORECASE)  # what the Hub makes links of
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 
 
@@ -57,9 +58,13 @@ def _environment() -> Environment:
 
 
 def cell(text: object) -> str:
-    """Text as it was written, in one line, inside a paragraph or a table."""
+    """Text as it was written, in one line, inside a paragraph or a table.
+
+    Addresses and names of users do not become links: a space of no width breaks them, which holds in every dialect of
+    Markdown, while a character written as an entity is linked by some of them.
+    """
     line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\1", line)
+    return _MARKDOWN.sub(r"\\\1", _LINK.sub(r"\g<0>&#8203;", line))
 
 
 def grouped(figures: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """A run's figures in the Hub's two forms: `model-index` in a card, and `.eval_results/*.yaml` beside it.
 
 The first names every accuracy, calibration and open score. The second feeds the leaderboards of public benchmarks, so
-it holds only what was asked of a whole benchmark from the Hub: no excerpt from a folder, no draw of its questions, no
-set of our own.
+it holds only what was asked of a whole benchmark from the Hub: no excerpt from a folder, no draw of its questions, none
+of which a row was left out or not asked, no set of our own.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ OPEN_METRICS = (
 def model_index(run: Run, model: str) -> list[EvalResult]:
     """One model's figures for its `model-index`, as shares from 0 to 1; none where it was not evaluated."""
     results = run.metrics["models"].get(model, {"results": []})["results"]
-    return [_choice(run, result) for result in results] + _calibration(run, model) + _open(run, model)
+    return [_choice(run, model, result) for result in results] + _calibration(run, model) + _open(run, model)
 
 
-def _choice(run: Run, result: dict[str, Any]) -> EvalResult:
+def _choice(run: Run, model: str, result: dict[str, Any]) -> EvalResult:
     return EvalResult(
         task_type="multiple-choice",
         metric_type="exact_match" if result["metric"] == "exact_match" else "accuracy",
         metric_name=f"{result['task']}, {result['formulation']}, {result['metric']}",
         metric_value=result["value"],
         metric_args={key: result[key] for key in ("n", "low", "high")},
-        **_asked_of(run, result["task"]),
+        **_asked_of(run, model, result["task"]),
     )
 
 
@@ -51,7 +51,7 @@ def _calibration(run: Run, model: str) -> list[EvalResult]:
             metric_name=f"{line['task']}, {line['formulation']}, ECE",
             metric_value=line["ece"],
             metric_args={"n": line["n"], "low": line["ece_low"], "high": line["ece_high"]},
-            **_asked_of(run, line["task"]),
+            **_asked_of(run, model, line["task"]),
         )
         for line in run.metrics["calibration"].get(model, [])
     ]
@@ -68,13 +68,28 @@ def _open(run: Run, model: str) -> list[EvalResult]:
             metric_name=f"{RESEARCH}, open (chat), {name}",
             metric_value=scores[key],
             metric_args={"n": scores["n"]},
-            **_asked_of(run, RESEARCH),
+            **_asked_of(run, model, RESEARCH),
         )
         for key, name, kind in OPEN_METRICS
     ]
 
 
-def _asked_of(run: Run, task: str) -> dict[str, Any]:
+def _asked_of(run: Run, model: str, task: str) -> dict[str, Any]:
+    """The data set of a task, and under `dataset_args` what says that a model was not asked the whole of its split."""
+    named, missing = _data_set(run, task), _missing(run, model, task)
+    return named | {"dataset_args": named.get("dataset_args", {}) | missing} if missing else named
+
+
+def _missing(run: Run, model: str, task: str) -> dict[str, int]:
+    """The draw of the questions, and how many rows of the task nobody or this model was asked."""
+    drawn = run.steps["evaluation"].arguments
+    draw = {key: drawn[key] for key in ("limit", "seed")} if drawn.get("limit") else {}
+    skipped = {row["row_id"] for row in run.metrics["skipped"].get(model, []) if row["task"] == task}
+    counts = {"left_out": len(run.metrics["left_out"].get(task, [])), "skipped": len(skipped)}
+    return draw | {key: count for key, count in counts.items() if count}
+
+
+def _data_set(run: Run, task: str) -> dict[str, Any]:
     """The data set of a task, in the terms of a model-index.
 
     Our own data set has no revision yet when the cards are written; the file's hash says which questions were asked. A
@@ -103,16 +118,14 @@ def _public(dataset: str, config: str, split: str, revision: str) -> dict[str, s
 def eval_results(run: Run, model: str, repository: str) -> dict[str, bytes]:
     """One model's `.eval_results` files by path in its repository: one for each public benchmark that was asked whole.
 
-    A file has an entry for each formulation and metric. Benchmarks of which only some questions were drawn (`limit`)
-    are left out.
+    A file has an entry for each formulation and metric. Benchmarks of which only some questions were drawn (`limit`),
+    or a row was left out or not asked of this model, have none.
     """
-    if run.steps["evaluation"].arguments.get("limit"):
-        return {}
     lines = run.metrics["models"].get(model, {"results": []})["results"]
     files = {}
     for task, public in run.metrics["benchmarks"].items():
         entries = [_entry(run, public, line, repository) for line in lines if line["task"] == task]
-        if entries:
+        if entries and not _missing(run, model, task):
             text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=1000)
             files[f"{EVAL_RESULTS}/{re.sub(r'[^a-z0-9]+', '_', task.lower())}.yaml"] = text.encode()
     return files
@@ -123,7 +136,7 @@ def _entry(run: Run, public: dict[str, str], line: dict[str, Any], repository: s
     return EvalResultEntry(
         dataset_id=public["dataset"],
         task_id=public["config"],  # a benchmark's eval.yaml names its tasks; ARC's and MMLU's are their configurations
-        value=round(100 * line["value"], 2),  # percent, as in the documentation's 20.90 and in what leaderboards show
+        value=round(100 * line["value"], 2),  # the format names no unit: percent is our choice, and `notes` says it
         dataset_revision=public["revision"],
         date=step.started,
         source_url=f"https://huggingface.co/{repository}/blob/main/{METRICS_FILE}",
@@ -135,4 +148,5 @@ def _entry(run: Run, public: dict[str, str], line: dict[str, Any], repository: s
 def _notes(line: dict[str, Any]) -> str:
     """How it was asked: leaderboards mix figures that only this tells apart."""
     interval = f"95 % Wilson interval {100 * line['low']:.1f} to {100 * line['high']:.1f}"
-    return f"{line['formulation']}, {line['metric']}, {line['correct']} of {line['n']} questions, {interval}"
+    share = f"{line['correct']} of {line['n']} questions ({100 * line['value']:.2f} %)"
+    return f"{line['formulation']}, {line['metric']}, {share}, {interval}"

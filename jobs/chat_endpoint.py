@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import Any, ClassVar
 
 from jobs.errors import UserError
@@ -37,7 +38,7 @@ class ChatEndpoint:
         self.client = OpenAI(base_url=self.endpoint, api_key=key, max_retries=self.retries, timeout=self.timeout)
 
     def __call__(self, messages: Sequence[Message]) -> str:
-        """The reply's text. Raises `UserError` naming the endpoint where it is down or refuses."""
+        """The reply's text. Raises `UserError` naming the endpoint where it is down, refuses or is none."""
         import openai
 
         try:
@@ -74,7 +75,18 @@ class ChatEndpoint:
             name, content = self.layout
             layout = {"name": name, "schema": content, "strict": True}
             extra["response_format"] = {"type": "json_schema", "json_schema": layout}
-        reply = self.client.chat.completions.create(
-            model=self.model, messages=list(messages), temperature=0, max_tokens=self.reply_tokens, **extra
-        )
-        return (reply.choices[0].message.content or "") if reply.choices else ""
+        try:
+            reply = self.client.chat.completions.create(
+                model=self.model, messages=list(messages), temperature=0, max_tokens=self.reply_tokens, **extra
+            )
+        except JSONDecodeError:
+            reply = None
+        return self._text(reply)
+
+    def _text(self, reply: Any) -> str:
+        """The client makes something of any reply: of a web page its text, of any JSON an object of missing parts."""
+        choices = getattr(reply, "choices", None)
+        if not isinstance(choices, list) or not all(getattr(choice, "message", None) for choice in choices):
+            mend = f"its address often ends in /v1: check {self.section}.endpoint"
+            raise UserError(f"{self.endpoint}: is not a chat-completions endpoint; {mend}")
+        return (choices[0].message.content or "") if choices else ""

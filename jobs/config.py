@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
-Formulation = Literal["letter", "cloze"]
 GgufType = Literal["f16", "bf16", "f32", "q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -166,12 +165,19 @@ class Evaluation(Section):
     formulations: tuple[Literal["letter", "cloze", "chat"], ...] = Field(("letter", "cloze"), min_length=1)
     template: Literal["chat", "plain"] | None = None  # each formulation's own: letter chat, cloze plain as in lm-eval
     shots: int = Field(0, ge=0, le=25)  # solved examples from the training split, drawn with the seed
-    limit: int | None = Field(None, ge=1)  # rows of each task
+    limit: int | None = Field(None, ge=1)  # rows of each task, of multiple choice and of open apart
     rotations: int = Field(0, ge=0)  # rows of each task of which every rotation of the options is asked by letter
     sources: int = Field(0, ge=0, le=10)  # passages shown with open questions, for citations and abstention
     judge: Judge = Judge()
     batch_tokens: int = Field(4096, ge=128)
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights in transformers; scores are float32 in any case
+
+    @field_validator("formulations")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a formulation is named twice, which would count its answers twice")
+        return value
 
 
 class Publish(Section):

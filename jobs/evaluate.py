@@ -7,8 +7,8 @@ what the others are compared with. A task is one of the data set's (`--dataset`)
 or a Parquet or JSON Lines file in ARC's schema. Multiple-choice questions are scored by the log-probability of their
 options, open ones by a greedy answer. Writes `report.md` with its pictures, `metrics.json` (every model against the
 first, paired by question), `items.parquet` (a row for each question, model and formulation) and one `<model>.json`
-each. Killed, it goes on at the row where it was; `accelerate launch -m jobs.evaluate …` shares the rows between
-processes. All of it: docs/evaluation.md.
+each. Killed, it goes on at the row where it was; `accelerate launch` or `torchrun` shares the rows between processes.
+All of it: docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ import jobs.metrics
 import qa
 from jobs.config import Evaluation
 from jobs.errors import run_main
-from jobs.evaluation.backends import find_source
 from jobs.evaluation.examination import Examination, Rows, ask_all, collect_rows
 from jobs.evaluation.figures import SCHEMA, metrics_of
-from jobs.evaluation.judge import judge_answers
+from jobs.evaluation.judge import check_judge, judge_answers, shown_name
 from jobs.evaluation.options import check_names, parse_options
 from jobs.evaluation.plan import plan
 from jobs.evaluation.report import plot, print_report, write_items, write_report
+from jobs.evaluation.sources import find_source
 from jobs.evaluation.tasks import load_tasks
 from jobs.step import StepRecord, read_step, run_step, source_sha256, write_json
 from jobs.team import Team
 from qa.headline import FIGURES, headline_lines
+
+NOTHING = ""  # what the leader tells where there is nothing to ask
 
 
 def evaluate_models(
@@ -57,41 +59,47 @@ def evaluate_models(
     check_names(models)
     sources = {name: find_source(name, location, base) for name, location in models.items()}
     tasks = load_tasks(evaluation, dataset, seed)
-    parts = plan(tasks.tasks, evaluation, passages, seed)
+    tasks, parts = plan(tasks, evaluation, passages, seed, models=len(models))
     exam, team = Examination(sources, tasks, parts, evaluation, seed), Team.current()
-    if not team.leads:
-        return _assist(exam, out, team)
-    record, new = run_step(
-        "evaluate",
-        out,
-        arguments=_arguments(exam),
-        inputs=_inputs(exam, passages),
-        work=lambda folder: _work(folder, exam, team),
-    )
-    if not new:
-        team.tell("")
+    return _lead(exam, out, team, passages) if team.leads else _assist(exam, out, team)
+
+
+def _lead(exam: Examination, out: Path, team: Team, passages: Path | None) -> tuple[StepRecord, bool]:
+    """Do the step; the others hear once where to ask their share, or that there is nothing to ask."""
+    begun: list[Path] = []
+
+    def work(folder: Path) -> dict[str, Any]:
+        begun.append(folder)
+        return _work(folder, exam, team)
+
+    record, new = run_step("evaluate", out, arguments=_arguments(exam), inputs=_inputs(exam, passages), work=work)
+    if not begun:
+        team.tell(NOTHING)
     team.wait()
     return record, new
 
 
 def _assist(exam: Examination, out: Path, team: Team) -> tuple[StepRecord, bool]:
     """What a process does that does not lead: ask its share, and wait for the result."""
-    folder = team.tell("")
-    if folder:
+    folder = team.tell(NOTHING)
+    if folder != NOTHING:
         ask_all(Path(folder), exam, team)
+        team.wait()
     team.wait()
-    return read_step(out), bool(folder)
+    return read_step(out), folder != NOTHING
 
 
 def _arguments(exam: Examination) -> dict[str, Any]:
     """What decides the result, beside the inputs; places on this machine stay out of it."""
     bases = {name: source.base for name, source in exam.sources.items() if source.base}
-    settings = exam.evaluation.model_dump(mode="json", exclude={"tasks": True, "judge": {"endpoint"}})
+    settings = exam.evaluation.model_dump(mode="json", exclude={"tasks", "judge"})
+    judge = exam.evaluation.judge
     return settings | {
+        "judge": {"model": shown_name(judge), "limit": judge.limit} if judge.endpoint else None,
         "order": list(exam.sources),
-        "models": {name: source.kind if source.path else source.location for name, source in exam.sources.items()},
+        "models": {name: source.kind if source.path else source.shown for name, source in exam.sources.items()},
         "bases": {name: "folder" if Path(base).exists() else base for name, base in bases.items()},
-        "tasks": {task.name: task.origin for task in exam.tasks.tasks},
+        "tasks": [[task.name, task.origin] for task in exam.tasks.tasks],  # in order: the first leads
         "seed": exam.seed,
         "code": _code(),
     }
@@ -116,6 +124,8 @@ def _code() -> str:
 
 def _work(folder: Path, exam: Examination, team: Team) -> dict[str, Any]:
     team.tell(str(folder))
+    if exam.evaluation.judge.endpoint:
+        check_judge(exam.evaluation.judge)  # before the models are asked, not hours later
     ask_all(folder, exam, team)
     team.wait()  # the others' rows are on the disk
     asked, rotated, skipped = collect_rows(folder, exam)
@@ -128,7 +138,7 @@ def _work(folder: Path, exam: Examination, team: Team) -> dict[str, Any]:
     if exam.evaluation.judge.endpoint:
         metrics["judge"] = _judge(folder, exam, asked)
     _write(folder, exam, metrics, asked, rotated)
-    return _summary(metrics, exam)
+    return _summary(metrics, exam) | {"processes": team.world}
 
 
 def _judge(folder: Path, exam: Examination, asked: Rows) -> list[dict[str, Any]]:
@@ -141,7 +151,7 @@ def _judge(folder: Path, exam: Examination, asked: Rows) -> list[dict[str, Any]]
 
 def _write(folder: Path, exam: Examination, metrics: dict[str, Any], asked: Rows, rotated: Rows) -> None:
     for name, source in exam.sources.items():
-        record = {"schema": SCHEMA, "model": name, "kind": source.kind, "source": Path(source.location).name}
+        record = {"schema": SCHEMA, "model": name, "kind": source.kind, "source": source.shown}
         write_json(folder / f"{name}.json", record | metrics["models"][name] | {"open": metrics["open"].get(name)})
     write_json(folder / "metrics.json", metrics)
     write_items(folder / "items.parquet", [row for rows in asked.values() for row in rows])
@@ -154,7 +164,7 @@ def _write(folder: Path, exam: Examination, metrics: dict[str, Any], asked: Rows
 def _about(exam: Examination) -> dict[str, Any]:
     """The settings that the report names."""
     kept = ("template", "shots", "limit", "rotations", "sources", "dtype", "batch_tokens")
-    places = {name: f"{Path(source.location).name} ({source.kind})" for name, source in exam.sources.items()}
+    places = {name: f"{source.shown} ({source.kind})" for name, source in exam.sources.items()}
     settings = {key: getattr(exam.evaluation, key) for key in kept}
     return {"models": places, "seed": exam.seed, "settings": settings}
 

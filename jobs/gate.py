@@ -1,6 +1,6 @@
 """Nothing is published unverified: the served GGUF file must answer as the merged weights it was made from.
 
-Read from the rows of the evaluation, which asked both the same questions.
+Read from the rows of the evaluation, which asked both the same questions, but for those that were too long for one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ ASKED = f"{100 * MIN_AGREEMENT:.0f} %"
 KNOWN = 0.999  # confidence that the parent beats chance at a task and prompt: of six at 0.95, one does so by luck
 SIGNIFICANT = 0.05  # McNemar's mid-p, below which a GGUF at chance is worse than its parent and not merely unlucky
 
+MODELS = ("merged", "gguf")
+
+Key = tuple[str, str, str]  # task, formulation, row id
 Pair = tuple[Answer, Answer]  # one question: the merged weights' answer and the GGUF's
 
 
@@ -40,7 +43,7 @@ class Verified:
 def verify(run: Path) -> Verified:
     """Compare `gguf` with `merged` in a run's evaluation. Raises `UserError` naming the file and the reason."""
     path = run / "gguf" / _evaluated_file(run / "evaluation")
-    pairs = _pairs(run / "evaluation" / "items.parquet")
+    pairs = _pairs(run / "evaluation")
     if differing := sum(merged.prompt_sha256 != gguf.prompt_sha256 for merged, gguf in pairs):
         raise _refused(path, f"reads {differing} of {len(pairs)} prompts as other token ids than the merged weights do")
     choice = [pair for pair in pairs if pair[0].option_logprobs]  # what is written out differs in a word, not an answer
@@ -79,21 +82,36 @@ def _evaluated_file(evaluation: Path) -> str:
         raise UserError(f"{path}: no evaluation of a model named gguf; evaluate merged and gguf") from None
 
 
-def _pairs(path: Path) -> list[Pair]:
-    """The two answers to each question that both models were asked, with all of them or none."""
+def _skipped(path: Path) -> set[Key]:
+    """Questions that one of the two models could not be asked."""
+    try:
+        skipped = json.loads(path.read_text(encoding="utf-8"))["skipped"]
+        rows = [row for model in MODELS for row in skipped.get(model, [])]
+        return {(row["task"], row["formulation"], row["row_id"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error!r}); evaluate again") from None
+
+
+def _pairs(evaluation: Path) -> list[Pair]:
+    """The two answers to each question that could be asked of both models, with all of them or none."""
     import pyarrow.parquet
 
+    path, skipped = evaluation / "items.parquet", _skipped(evaluation / "metrics.json")
     try:
-        rows = pyarrow.parquet.read_table(path, filters=[("model", "in", ["merged", "gguf"])]).to_pylist()
+        rows = pyarrow.parquet.read_table(path, filters=[("model", "in", MODELS)]).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({error}); evaluate again") from None
     answers = [Answer.model_validate(row) for row in rows]
     merged, gguf = (
-        {(row.formulation, row.row_id): row for row in answers if row.model == model} for model in ("merged", "gguf")
+        {key: row for row in answers if row.model == model and (key := _key(row)) not in skipped} for model in MODELS
     )
     if merged.keys() != gguf.keys() or not any(row.option_logprobs for row in merged.values()):
         raise UserError(f"{path}: merged and gguf were not asked the same questions; evaluate both")
     return [(row, gguf[key]) for key, row in merged.items()]
+
+
+def _key(row: Answer) -> Key:
+    return row.task, row.formulation, row.row_id
 
 
 def _groups(pairs: Sequence[Pair]) -> list[list[Pair]]:

@@ -100,12 +100,15 @@ def head_of(repository: str, kind: Kind) -> str | None:
         raise explain(error, repository) from None
 
 
-def commit_of(model: str, revision: str) -> str:
-    """The commit that a branch or tag of a model stands for now. Raises `UserError` where the Hub does not say."""
+def commit_of(model: str, revision: str, subject: str = "") -> str:
+    """The commit that a branch or tag of a model stands for now. Raises `UserError` where the Hub does not say.
+
+    `subject` is what the error begins with, by default that it is a base model.
+    """
     try:
         return HfApi().model_info(model, revision=revision).sha or revision
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
-        raise explain(error, f"base model {model}") from None
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, ConnectionError) as error:
+        raise explain(error, subject or f"base model {model}") from None
 
 
 def explain(error: BaseException | None, subject: str) -> UserError:

@@ -145,13 +145,21 @@ class Preflight:
 
     def evaluation(self) -> str:
         """Settings whose faults would show after training only, and tasks that are not of the run's own data set."""
+        from jobs.evaluation.judge import check_judge
+        from jobs.evaluation.tasks import load_tasks
+
         asked, own = self.config.evaluation, self._own_tasks()
         beyond = tuple(task for task in asked.tasks if task not in own)
         if beyond and "tasks" in asked.model_fields_set:
-            from jobs.evaluation.tasks import load_tasks
-
             load_tasks(asked.model_copy(update={"tasks": beyond}), None, self.config.seed)
+        if asked.rotations and "letter" not in asked.formulations:
+            raise UserError("evaluation.rotations: options are rotated by letter; add it to evaluation.formulations")
         self._check_shots(asked.shots if RESEARCH in asked.tasks else 0)
+        needs = "sources" if asked.sources else "judge" if asked.judge.endpoint else ""
+        if needs and not self._asks_open():
+            raise UserError(f"evaluation.{needs}: no open test question of {RESEARCH}; ask it, or of more documents")
+        if asked.judge.endpoint:
+            check_judge(asked.judge)
         shots = f", {asked.shots} solved examples" if asked.shots else ""
         return f"{', '.join(asked.tasks)} by {', '.join(asked.formulations)}{shots}"
 
@@ -168,6 +176,12 @@ class Preflight:
         found = sum(split == "train" and len(question.choices) >= 3 for split, question in self.own_questions)
         if found < shots:
             raise UserError(f"evaluation.shots: {shots}, but only {found} training questions come of the documents")
+
+    def _asks_open(self) -> bool:
+        """Whether open test questions come of the documents, as far as is known: a teacher's are not yet."""
+        if (asked := RESEARCH in self.config.evaluation.tasks) and self.config.writer.kind == "offline":
+            return any(split == "test" and not question.choices for split, question in self.own_questions)
+        return asked
 
     def rows_that_fit(self) -> str:
         limit = self.config.dataset.max_length

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.step import StepRecord
+from qa.statistics import verdict_among
 
 ARTEFACTS = {
     "base": "base",
@@ -83,7 +84,7 @@ def print_summary(steps: Sequence[tuple[str, StepRecord, bool]], run: Path) -> N
         console.print(accuracy_table(measured))
         console.print()
         for line in verdicts(measured):
-            console.print(line, highlight=False)
+            console.print(escape(line), highlight=False)
 
 
 def verdicts(metrics: dict[str, Any]) -> list[str]:
@@ -91,7 +92,7 @@ def verdicts(metrics: dict[str, Any]) -> list[str]:
     headline = metrics["headline"]
     return [
         f"{ARTEFACTS.get(entry['model'], entry['model'])} against base, {entry['task']}, {entry['formulation']}, "
-        f"{entry['metric']}: {entry['verdict']}"
+        f"{entry['metric']}: {verdict_among(entry['verdict'], entry['p_holm'], len(metrics['comparisons']))}"
         for entry in metrics["comparisons"]
         if all(entry[key] == headline[key] for key in headline) or entry["verdict"].startswith(("better", "worse"))
     ]
@@ -112,5 +113,5 @@ def accuracy_table(metrics: dict[str, Any]) -> Table:
             shown = f"{100 * entry['value']:.1f} ({100 * entry['low']:.0f}–{100 * entry['high']:.0f})"
             rows.setdefault(key, {})[model] = shown
     for (task, formulation, metric, n), cells in rows.items():
-        table.add_row(f"{task}, {formulation}, {metric}", str(n), *(cells.get(model, "–") for model in models))
+        table.add_row(escape(f"{task}, {formulation}, {metric}"), str(n), *(cells.get(model, "–") for model in models))
     return table

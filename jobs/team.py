@@ -1,4 +1,4 @@
-"""Several processes that share one piece of work, as `accelerate launch` starts them; alone, a team of one."""
+"""Several processes that share one piece of work, as `accelerate launch` and `torchrun` start them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class Team:
         """The team that this process was started in. Alone, neither torch nor accelerate is loaded."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
+        import torch
         from accelerate import PartialState
 
-        state = PartialState(timeout=PATIENCE)
+        # Without a GPU accelerate has to be told, or each process believes that it is alone.
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
         return cls(state.process_index, state.num_processes, str(state.device))
 
     @property

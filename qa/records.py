@@ -79,7 +79,9 @@ class Question(Record):
             return self
         if len(self.choices) < 2:
             raise ValueError("a multiple-choice question needs at least 2 choices")
-        if len(set(self.labels)) != len(self.labels):
+        if not all(label.strip() for label in self.labels):
+            raise ValueError(f"labels: one is blank: {list(self.labels)}")
+        if len({label.strip() for label in self.labels}) != len(self.labels):
             raise ValueError(f"labels repeat: {list(self.labels)}")
         if self.answer not in self.labels:
             raise ValueError(f"answer {self.answer!r} is not among the labels {list(self.labels)}")
@@ -152,8 +154,9 @@ class Question(Record):
 class Answer(Record):
     """One model's answer to one question, as evaluation writes it and the report reads it.
 
-    `option_logprobs` are natural logarithms, summed over an option's tokens, in the row's own order; `sources` are the
-    ids of the passages that the prompt gave, in order; `seconds` are wall time.
+    `option_logprobs` are natural logarithms, summed over an option's tokens, in the order shown, and `predicted` and
+    `gold` are labels as shown: the row's own order and labels, or those after a rotation. `sources` are the ids of the
+    passages that the prompt gave, in order; `seconds` are wall time.
     """
 
     model: str

@@ -51,12 +51,6 @@ def _f1(ours: list[str], theirs: list[str]) -> float:
     return 2 * shared / (len(ours) + len(theirs))
 
 
-def choice_accuracy(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share of predicted labels that are the right ones, 0 to 1."""
-    pairs = list(zip(predictions, references, strict=True))
-    return sum(ours == theirs for ours, theirs in pairs) / len(pairs)
-
-
 def abstains(text: str) -> bool:
     """Whether an answer says that it does not know (English wordings; an empty answer says so too).
 

@@ -18,15 +18,16 @@ import numpy as np
 CONFIDENCE, POWER = 0.95, 0.8
 RESAMPLES = 10_000
 RULE_OF_THREE = 3  # upper 95 % bound of a count that was seen zero times
+FEW_DOCUMENTS = 10  # a bootstrap that draws fewer clusters gives intervals that are too narrow
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """One model against another on the same questions; positive is better.
+    """One model against another on the same questions, which come from `documents`; positive is better.
 
-    `low` and `high` bound the difference (bootstrap by document), `p` is McNemar's mid-p, `p_exact` his exact p,
-    `gained` and `lost` count the questions that only the one, only the other answered rightly, and `detectable` is the
-    smallest true difference that so many questions show with 80 % power.
+    `low` and `high` bound the difference (bootstrap by document), `p` is McNemar's mid-p, `p_exact` his exact p, both
+    as if questions were independent; `gained` and `lost` count the questions that only the one, only the other answered
+    rightly, and `detectable` is the smallest true difference that so many questions show with 80 % power.
     """
 
     value: float
@@ -37,7 +38,13 @@ class PairedDifference:
     gained: int
     lost: int
     n: int
+    documents: int
     detectable: float
+
+    @property
+    def few_documents(self) -> bool:
+        """Whether several questions of a document count as one, and of such ones there are too few to tell."""
+        return self.documents < min(FEW_DOCUMENTS, self.n)
 
 
 def wilson(correct: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -108,6 +115,7 @@ def paired_difference(
         gained,
         lost,
         n,
+        len(set(clusters)),
         smallest_detectable(n, gained + lost, design_effect=effect),
     )
 
@@ -115,34 +123,50 @@ def paired_difference(
 def smallest_detectable(n: int, discordant: int, *, design_effect: float = 1.0, power: float = POWER) -> float:
     """Smallest true difference that n paired questions show at 5 % with `power`.
 
-    Solves n = ((z₀.₉₇₅ √q + z_power √(q − d²)) / d)² for d, where q is the share of discordant questions. The design
-    effect is the variance under clustering over that without.
+    Solves n = ((z₀.₉₇₅ √q + z_power √(q − d²)) / d)² for d, where q is the share of discordant questions, at least d:
+    a difference turns that many. The design effect is the variance under clustering over that without.
     """
     share, independent = (discordant or RULE_OF_THREE) / n, n / design_effect
     alpha, beta = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), NormalDist().inv_cdf(power)
-    low, high = 0.0, math.sqrt(share)
+    low, high = 0.0, 1.0
     if alpha * alpha >= independent:
         return 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        missing = (
-            alpha * math.sqrt(share) + beta * math.sqrt(max(0.0, share - middle**2)) - middle * math.sqrt(independent)
-        )
+        turned = max(share, middle)
+        missing = alpha * math.sqrt(turned) + beta * math.sqrt(turned - middle**2) - middle * math.sqrt(independent)
         low, high = (middle, high) if missing > 0 else (low, middle)
-    return min(high, 1.0)
+    return high
 
 
 def verdict(difference: PairedDifference) -> str:
-    """One sentence: better or worse where interval and test agree on it, else what the set could have shown."""
+    """One sentence: better or worse where interval and test agree on it, else what the set could have shown.
+
+    Where few documents have several questions each, neither is to be trusted, and the sentence says that alone.
+    """
+    if difference.gained + difference.lost == 0:
+        return f"no difference shown (no answer changed); {_could_show(difference)}"
+    if difference.few_documents:
+        return f"no difference shown ({_points(difference.value)} points); {_could_show(difference)}"
     interval = f"95 % {_points(difference.low)} to {_points(difference.high)}, {_p(difference.p)}"
     if difference.p < 1 - CONFIDENCE and difference.low > 0:
         return f"better by {_points(difference.value)} points ({interval})"
     if difference.p < 1 - CONFIDENCE and difference.high < 0:
         return f"worse by {_points(-difference.value)} points ({interval})"
-    return (
-        f"no difference shown ({_points(difference.value)} points, {interval}); "
-        f"this set can only show {_points(difference.detectable)} points or more"
-    )
+    return f"no difference shown ({_points(difference.value)} points, {interval}); {_could_show(difference)}"
+
+
+def _could_show(difference: PairedDifference) -> str:
+    if difference.few_documents:
+        return f"{difference.documents} document{'s are' if difference.documents > 1 else ' is'} too few to tell"
+    return f"this set can only show {_points(difference.detectable)} points or more"
+
+
+def verdict_among(sentence: str, p_holm: float, comparisons: int) -> str:
+    """A verdict as it can be quoted alone: where it does not stand among all comparisons, it says so."""
+    if sentence.startswith(("better", "worse")) and p_holm >= 1 - CONFIDENCE:
+        return f"{sentence} (Holm's {_p(p_holm)}: one of {comparisons} comparisons)"
+    return sentence
 
 
 def _points(share: float) -> str:

@@ -1,7 +1,8 @@
 """The Evaluate tab behind its page: questions of the published test set, put to both models live.
 
-Questions, prompt and the rule that picks an option are those of the published figures (`qa.choices`); only the kernels'
-rounding differs, which can flip a near tie.
+Questions, prompt and the rule that picks an option are those of the published figures (`qa.choices`). The fine-tuned
+model is the very file that was measured, where only the kernels' rounding can flip a near tie. The base answers here as
+a quantised file, while its published figures are those of its own weights.
 """
 
 from __future__ import annotations

@@ -143,9 +143,9 @@ def _result(result: Published) -> str:
     )
     said = f'<p class="fn-verdict">Fine-tuned against base: {escape(result.verdict)}.</p>' if result.verdict else ""
     other = "" if result.live else "<p>The live run cannot ask this way.</p>"
-    count = result.lines[0].n if result.lines else 0
+    counts = " / ".join(dict.fromkeys(f"{line.n:,}" for line in result.lines))  # one where all were asked the same
     return (
         f'<table class="fn-figures"><thead><tr><th scope="col">Model</th><th scope="col">Accuracy</th>'
         f'<th scope="col">95 % interval</th></tr></thead><tbody>{lines}</tbody></table>'
-        f"<p>{count:,} questions of <i>{escape(result.task)}</i>, prompt: {escape(result.prompt)}.</p>{other}{said}"
+        f"<p>{counts} questions of <i>{escape(result.task)}</i>, prompt: {escape(result.prompt)}.</p>{other}{said}"
     )

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, get_args
 
 from qa.choices import FORMULATIONS, Formulation, Template, prompt_name
 from qa.headline import KEYS, headline_lines
+from qa.statistics import verdict_among
 
 SERVED = ("gguf", "merged", "adapter")  # whichever was measured first stands for the model that answers here
-TITLES = {"base": "Base", "adapter": "Adapter", "merged": "Merged", "gguf": "GGUF, as served here"}
+TITLES = {"base": "Base, full precision", "adapter": "Adapter", "merged": "Merged", "gguf": "GGUF, as served here"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def differences(metrics: dict[str, Any]) -> list[Published]:
         measured = {line["model"] for line in lines}
         served = next((model for model in SERVED if model in measured), None)
         return [
-            Published(line["task"], line["formulation"], (), line["verdict"])
+            Published(line["task"], line["formulation"], (), verdict_among(line["verdict"], line["p_holm"], len(lines)))
             for line in lines
             if line["model"] == served and line["verdict"].startswith(("better", "worse"))
         ]

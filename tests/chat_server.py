@@ -21,6 +21,7 @@ class ChatServer(ThreadingHTTPServer):
         self.statuses: list[int] = []  # answered first, one a request
         self.refusal = "refused"
         self.takes_schema = True
+        self.page: tuple[str, str] | None = None  # content type and text sent instead of a completion
 
     @property
     def address(self) -> str:
@@ -50,9 +51,11 @@ class _Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": self.server.reply(request) if status == 200 else ""}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-        data = json.dumps(body if status == 200 else {"error": {"message": self.server.refusal}}).encode()
+        sent = json.dumps(body if status == 200 else {"error": {"message": self.server.refusal}})
+        kind, text = self.server.page or ("application/json", sent)
+        data = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

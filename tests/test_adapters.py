@@ -10,10 +10,11 @@ import pytest
 
 from jobs.adapters import base_of, check_base_of
 from jobs.errors import UserError
-from jobs.evaluation.backends import find_source
+from jobs.evaluation.sources import find_source
 from jobs.step import run_step
 
 QWEN = "Qwen/Qwen2.5-3B-Instruct"
+COMMIT = "abc0" * 10  # the Hub is not asked for what is a commit already
 
 
 def folder(path: Path, content: str) -> Path:
@@ -66,17 +67,17 @@ def test_a_base_that_was_trained_again_is_refused_and_one_that_moved_is_not(tmp_
 @pytest.mark.parametrize("by", ["record", "configuration"])
 def test_repository_and_revision_must_be_the_same(tmp_path: Path, by: str) -> None:
     own = (
-        adapter(tmp_path / "adapter", QWEN, recorded={"revision": "abc"})
+        adapter(tmp_path / "adapter", QWEN, recorded={"revision": COMMIT})
         if by == "record"
-        else adapter(tmp_path / "adapter", QWEN, revision="abc")
+        else adapter(tmp_path / "adapter", QWEN, revision=COMMIT)
     )
-    assert base_of(own) == (QWEN, "abc")
-    check_base_of(own, QWEN, "abc")
-    assert find_source("adapter", own, None).base == f"{QWEN}@abc"
-    with pytest.raises(UserError, match=r"at abc, not at main"):
+    assert base_of(own) == (QWEN, COMMIT)
+    check_base_of(own, QWEN, COMMIT)
+    assert find_source("adapter", own, None).base == f"{QWEN}@{COMMIT}"
+    with pytest.raises(UserError, match=r"at abc0\w+, not at main"):
         check_base_of(own, QWEN, "main")
     with pytest.raises(UserError, match=r"not on Somebody/Qwen2.5-3B-Instruct"):
-        check_base_of(own, "Somebody/Qwen2.5-3B-Instruct", "abc")
+        check_base_of(own, "Somebody/Qwen2.5-3B-Instruct", COMMIT)
 
 
 def test_a_configuration_that_is_none_is_named(tmp_path: Path) -> None:

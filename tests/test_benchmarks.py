@@ -109,7 +109,18 @@ def test_rounds_are_summed_up_by_medians_and_the_worst_case(exams: list[Exam]) -
     found = [bench.Pair(*sides) for sides in zip(ours, theirs, strict=True)]
     wanted = "cloze (plain) 1 4 2.000 0.500 4.00 (2.00–8.00) 4000 1000 0.25 2000 500 5.0e-01 3 of 4"
     assert shown(bench.table("", [exam], [found]))[-1] == wanted.split()
-    assert bench.disagreement([exam], [found]) == "answers differ from lm-eval's: cloze (plain), threads: 1 (1 of 4)"
+    assert bench.disagreement([exam], [found]) == (
+        "answers differ from lm-eval's: cloze (plain), threads: 1 (1 of 4); "
+        "log-probabilities differ by more than 1e-04: cloze (plain), threads: 1 (5.0e-01)"
+    )
+
+
+def test_the_same_answers_from_other_scores_are_refused(exams: list[Exam]) -> None:
+    exam = exams[0].model_copy(update={"questions": exams[0].questions[:2]})
+    near, far = (bench.Pair(made("AB", [0, 0], 1, 9), made("AB", [0, by], 1, 9)) for by in (0.9e-4, 1.1e-4))
+    assert bench.disagreement([exam], [[near]]) == ""
+    said = "log-probabilities differ by more than 1e-04: cloze (plain), threads: 1 (1.1e-04)"
+    assert bench.disagreement([exam], [[near, far]]) == said
 
 
 def test_a_differing_answer_ends_with_an_error(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

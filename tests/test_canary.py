@@ -13,7 +13,8 @@ from qa.records import Answer, Question
 from tests.tiny_answers import choice_answers, make_task, scored, written
 
 TASK = Task("research", tuple(q for q in make_task("research", 400).choice if q.labels[0] == "A")[:120], ())
-CLOZE = "cloze (plain)"
+CLOZE, CHAT = "cloze (plain)", "chat (lm-eval)"
+RIGHT_B = sum(question.answer == "B" for question in TASK.choice)
 
 
 def known(*tasks: Task) -> Asked:
@@ -52,7 +53,9 @@ def test_a_letter_always_or_never_given() -> None:
     assert any(": the answer is always A; likeliest cause: the template" in line for line in always)
     assert any("no better than chance" in line for line in always)
     never = canaries({"m": giving(lambda question: "A" if question.answer == "B" else question.answer)}, known())
-    assert [line.partition(";")[0] for line in never] == ["m, research, letter (chat): the answer is never B"]
+    assert [line.partition(";")[0] for line in never] == [
+        f"m, research, letter (chat): the answer is never B, right in {RIGHT_B} of 120"
+    ]
 
 
 def test_ties() -> None:
@@ -75,7 +78,15 @@ def test_other_prompts_than_the_first_models() -> None:
     ("answers", "cause"),
     [
         ({"m": guessing("m") + able("m", CLOZE)}, "the template, or a model that cannot answer by letter"),
-        ({"m": able("m") + guessing("m", CLOZE)}, "questions that need their options: it beats chance by letter"),
+        ({"m": guessing("m", CHAT) + able("m")}, "how an answer is written out: the stop token, or words around"),
+        (
+            {"m": guessing("m") + able("m", CHAT)},
+            "the template: the turn opens with a token that is no label: it",
+        ),
+        (
+            {"base": able("base", CHAT), "m": guessing("m", CHAT) + able("m")},
+            "how an answer is written out: the stop token, or words around the letter: it beats chance by",
+        ),
         ({"base": able("base"), "m": guessing("m")}, "its weights, damaged when they were trained, merged or"),
         (
             {"base": able("base"), "m": guessing("m") + able("m", CLOZE)},
@@ -98,9 +109,44 @@ def test_a_task_at_chance_beside_one_that_is_not() -> None:
     assert "this task, too hard or with wrong right answers: the model beats chance at research" in line
 
 
-def test_few_rows_show_nothing() -> None:
+def test_a_model_that_needs_to_see_the_options_is_not_broken() -> None:
+    assert canaries({"m": able("m") + guessing("m", CLOZE)}, known()) == []
+    lines = canaries({"base": able("base", CLOZE), "m": able("m") + guessing("m", CLOZE)}, known())
+    assert [line.partition("cause: ")[2][:33] for line in lines] == ["a template it was not trained wit"]
+
+
+def test_few_rows_show_no_chance() -> None:
     assert canaries({"m": guessing("m")[:39]}, known()) == []
     assert len(canaries({"m": guessing("m")[:40]}, known())) == 1
+
+
+def test_letters_and_ties_show_in_fewer_rows() -> None:
+    always = giving(lambda question: "A")
+    assert canaries({"m": always[:11]}, known()) == []
+    assert [line.partition(";")[0] for line in canaries({"m": always[:12]}, known())] == [
+        "m, research, letter (chat): the answer is always A"
+    ]
+    even = [answer.model_copy(update={"option_logprobs": (-1.0, -1.0, -2.0)}) for answer in able("m", CLOZE)]
+    assert len(canaries({"m": even[:12]}, known())) == 1
+    assert canaries({"m": even[:11]}, known()) == []
+
+
+def test_a_letter_is_no_sign_where_it_is_right() -> None:
+    """A file whose answers are all A, or nearly all, and one where B is hardly ever right."""
+
+    def lines(golds: str, given: str) -> list[str]:
+        changes = [{"answer": gold, "labels": tuple("ABCD"), "choices": tuple("wxyz")} for gold in golds]
+        questions = [q.model_copy(update=each) for q, each in zip(TASK.choice, changes, strict=False)]
+        rows = [scored("m", q, scores_for(q, "ABCD".index(label))) for q, label in zip(questions, given, strict=True)]
+        found = canaries({"m": rows}, known(Task("research", tuple(questions), ())))
+        return [line.partition(": ")[2].partition(";")[0] for line in found]
+
+    assert lines("A" * 50, "A" * 50) == []
+    assert lines("A" * 93 + "B" * 7, "A" * 100) == []
+    assert lines("A" * 90 + "B" * 10, "A" * 100) == ["the answer is always A"]
+    assert lines("A" * 92 + "B" * 8, "A" * 50 + "C" * 50) == []  # B is right in fewer than a tenth
+    assert lines("A" * 50 + "B" * 10, "A" * 50 + "C" * 10) == ["the answer is never B, right in 10 of 60"]
+    assert lines("ABCD" * 4, "ACCD" * 4) == []  # 4 of 16: luck
 
 
 def test_empty_and_endless_answers() -> None:
@@ -119,13 +165,22 @@ def test_empty_and_endless_answers() -> None:
     (line,) = lines(endless)
     assert "20 of 20 answers break off in the middle; likeliest cause: a model that says much, or the stop" in line
     both = {"base": written("base", task.open, lambda _: "Yes."), "m": written("m", task.open, lambda _: endless)}
-    assert "likeliest cause: the stop token: base ends its turns" in canaries(both, known(task))[0]
+    assert "likeliest cause: the stop token: the turn does not end, and base's does" in canaries(both, known(task))[0]
+
+
+def test_a_letter_in_bold_or_brackets_names_its_option() -> None:
+    said = [
+        answer.model_copy(update={"predicted": f"{before}{answer.gold}{after}", "option_logprobs": ()})
+        for answer in able("m", CHAT)
+        for before, after in [("**", "**"), ("(", ")."), ("", ":")]
+    ]
+    assert canaries({"m": able("m") + said}, known()) == []
 
 
 def test_written_answers_to_multiple_choice_that_name_no_option() -> None:
     said = [
         answer.model_copy(update={"predicted": "", "correct": False, "option_logprobs": ()})
-        for answer in able("m", "chat (lm-eval)")
+        for answer in able("m", CHAT)
     ]
     lines = canaries({"m": able("m") + said}, known())
     assert [line.partition(";")[0] for line in lines] == [

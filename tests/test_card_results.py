@@ -55,7 +55,9 @@ def test_a_public_benchmark_gets_an_entry_that_says_how_it_was_asked(qwen: Path)
         assert entry.date == read_step(qwen / "evaluation").started
         low, high = 100 * line["low"], 100 * line["high"]
         interval = f"95 % Wilson interval {low:.1f} to {high:.1f}"
-        assert entry.notes == f"letter (chat), acc, {line['correct']} of 100 questions, {interval}"
+        assert (
+            entry.notes == f"letter (chat), acc, {line['correct']} of 100 questions ({entry.value:.2f} %), {interval}"
+        )
 
 
 def test_every_formulation_and_metric_of_a_task_is_an_entry_of_its_file(qwen: Path) -> None:
@@ -89,8 +91,40 @@ def test_an_excerpt_a_draw_and_our_own_questions_get_no_entry(qwen: Path, tmp_pa
     assert eval_results(read(copy_run(tmp_path / "own")), "merged", REPOSITORY) == {}  # nothing from the Hub
     assert eval_results(read(qwen), "base_gguf", REPOSITORY) == {}  # was not evaluated
     arguments = read_step(qwen / "evaluation").arguments
-    rewrite(qwen / "evaluation" / "step.json", arguments=arguments | {"limit": 40})
+    rewrite(qwen / "evaluation" / "step.json", arguments=arguments | {"limit": 40, "seed": 17})
     assert eval_results(read(qwen), "merged", REPOSITORY) == {}
+
+
+def test_a_benchmark_of_which_a_row_is_missing_gets_no_entry(qwen: Path) -> None:
+    metrics = qwen / "evaluation" / "metrics.json"
+    row = {"task": "arc_easy", "formulation": "letter (chat)", "row_id": "q1", "reason": "long"}
+    rewrite(metrics, skipped={"base": [row], "gguf": [row | {"task": "research"}]})
+    assert list(eval_results(read(qwen), "gguf", REPOSITORY)) == [PATH]
+    rewrite(metrics, skipped={"gguf": [row]})
+    assert eval_results(read(qwen), "gguf", REPOSITORY) == {}
+    assert list(eval_results(read(qwen), "merged", REPOSITORY)) == [PATH]
+    rewrite(metrics, skipped={}, left_out={"arc_easy": [{"name": "arc_easy/9", "reason": "damaged"}], "research": []})
+    assert eval_results(read(qwen), "merged", REPOSITORY) == {}
+
+
+def test_the_index_says_where_it_was_not_the_whole_split(qwen: Path) -> None:
+    def args(model: str, task: str) -> dict[str, Any]:
+        found = [r.dataset_args for r in model_index(read(qwen), model) if r.metric_name.startswith(task)]
+        assert found.count(found[0]) == len(found)
+        return found[0] or {}
+
+    assert args("merged", "arc_easy") == {}
+    assert args("merged", "research").keys() == {"file", "sha256"}
+    row = {"task": "arc_easy", "formulation": "letter (chat)", "row_id": "q1", "reason": "long"}
+    again = row | {"formulation": "cloze (plain)"}
+    left_out = {"arc_easy": [{"name": "arc_easy/9", "reason": "damaged"}]}
+    rewrite(qwen / "evaluation" / "metrics.json", skipped={"gguf": [row, again]}, left_out=left_out)
+    assert args("gguf", "arc_easy") == {"left_out": 1, "skipped": 1}
+    assert args("merged", "arc_easy") == {"left_out": 1}
+    arguments = read_step(qwen / "evaluation").arguments
+    rewrite(qwen / "evaluation" / "step.json", arguments=arguments | {"limit": 40, "seed": 17})
+    assert args("merged", "arc_easy") == {"limit": 40, "seed": 17, "left_out": 1}
+    assert args("merged", "research").keys() == {"limit", "seed", "file", "sha256"}
 
 
 def test_arc_without_a_row_is_still_arc_and_a_task_from_a_file_goes_by_its_name(qwen: Path) -> None:

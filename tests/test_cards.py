@@ -13,9 +13,12 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
+from jobs.card_facts import Run
 from jobs.card_render import ROOT, cell, code, command, without_paths
+from jobs.cards import render_cards
 from jobs.step import file_sha256, read_step
 from local_hub.testing import running_hub
+from qa.artifacts import Repositories
 from qa.prompts import SYSTEM_PROMPT
 from tests.publishing import publish, seed_qwen
 from tests.runs import ARC, EVALUATED, HOSTILE, NAME, NAMESPACE, QWEN, REVISION, copy_run, qwen_run, rewrite
@@ -242,7 +245,7 @@ def test_what_a_document_wrote_stands_in_the_card_as_it_was_written(runs: dict[s
 def test_escaped_text_reads_back_in_a_table(text: str) -> None:
     markdown = f"| a | b |\n|---|---|\n| x{cell(text)} | {code('c' + text)} |\n"
     [[_, [plain, spanned]]] = tables(markdown)
-    assert plain == "x" + " ".join(text.split())
+    assert plain.replace("\u200b", "") == "x" + " ".join(text.split())
     assert spanned == "c" + " ".join(text.split())
 
 
@@ -353,3 +356,16 @@ def test_paths_of_this_machine_are_cut() -> None:
     text = f"python -m jobs.train {Path.cwd()}/runs/tiny --base=/home/somebody/models/qwen --from https://a.org/b/c a/b"
     shown = "python -m jobs.train runs/tiny --base=…/qwen --from https://a.org/b/c a/b"
     assert without_paths(text) == shown
+
+
+def test_figures_of_a_draw_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.licences._hub_knows", lambda licences: True)  # it asks the Hub
+    run = copy_run(tmp_path)
+    drawn = "Of each task at most 40 multiple-choice and 40 open questions were drawn, with seed 17"
+    for limit, told in ((None, False), (40, True)):
+        rewrite(run / "evaluation" / "step.json", arguments={"limit": limit, "seed": 17})
+        text = render_cards(Run.read(run, Repositories(NAMESPACE, NAME)))["merged"]
+        assert (drawn in text) == told
+        (index,) = front_matter(text)["model-index"]
+        args = {key for result in index["results"] for key in result["dataset"].get("args", {})}
+        assert ({"limit", "seed"} <= args) == told

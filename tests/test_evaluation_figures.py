@@ -99,6 +99,7 @@ def test_comparisons_are_made_on_rows_that_both_answered(
         pairs = [(row.correct, theirs[row.row_id]) for row in these(answers["tuned"], line) if row.row_id in theirs]
         counts = (pairs.count((True, True)), pairs.count((True, False)), pairs.count((False, True)))
         assert (line["right_in_both"], line["gained"], line["lost"]) == counts
+        assert line["documents"] == len({row.document for row in these(answers["tuned"], line) if row.row_id in theirs})
         assert line["wrong_in_both"] == pairs.count((False, False))
         assert line["n"] == len(pairs)
     assert {line["n"] for line in lines} == {55, 60, 45, 20, 12}

@@ -240,6 +240,12 @@ def test_a_built_task_is_the_benchmark_only_if_no_test_row_was_dropped(tmp_path:
     research, arc = load_tasks(names, tmp_path, 0).tasks
     assert research.benchmark is None
     assert arc.benchmark == Benchmark("allenai/ai2_arc", "ARC-Easy", "test", "c0ffee")
+    rows = [make_question(random.Random(1), number, "arc_easy") for number in range(3)]
+    write_questions(tmp_path / "arc" / "test.parquet", rows, answer="Z")  # the last one cannot be asked
+    damaged = load_tasks(names, tmp_path, 0).tasks[1]
+    assert (len(damaged.choice), len(damaged.left_out), damaged.benchmark) == (2, 1, None)
+    write_questions(tmp_path / "arc" / "test.parquet", rows)
+    assert load_tasks(names, tmp_path, 0).tasks[1].benchmark == arc.benchmark
     for name, reason in (("arc_easy/x", "longer than 32 tokens: 40"), ("ARC-Easy/test/x", "row 'x': …")):
         write_lines(tmp_path / "dropped.jsonl", [harmless, {"name": name, "reason": reason}])
         assert load_tasks(names, tmp_path, 0).tasks[1].benchmark is None
@@ -255,10 +261,12 @@ def mmlu_repository(folder: Path) -> None:
         ]
 
     configs = ""
-    for subject, splits in (("machine_learning", {"test": 6, "dev": 5}), ("untested", {"dev": 5})):
+    subjects = {"machine_learning": {"test": 6, "dev": 5}, "anatomy": {"test": 2}, "untested": {"dev": 5}}
+    for subject, splits in subjects.items():
         configs += f"- config_name: {subject}\n  data_files:\n"
         for split, count in splits.items():
-            bad = [{"question": "?", "subject": "s", "choices": ["a", "b"], "answer": 2}] if split == "test" else []
+            bad = [{"question": "?", "subject": "s", "choices": ["a", "b"], "answer": 2}]
+            bad = bad if (subject, split) == ("machine_learning", "test") else []
             path = folder / "cais" / "mmlu" / subject / f"{split}-00000-of-00001.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.Table.from_pylist(rows(split, count) + bad), path)
@@ -287,6 +295,10 @@ def arc_repository(folder: Path) -> None:
     for path in source.rglob("*.*"):
         (target / path.relative_to(source)).parent.mkdir(exist_ok=True)
         (target / path.relative_to(source)).write_bytes(path.read_bytes())
+    (easy,) = (target / "ARC-Easy").glob("test-*.parquet")
+    rows = pq.read_table(easy).to_pylist()
+    rows[0]["answerKey"] = "Z"
+    pq.write_table(pa.Table.from_pylist(rows), easy)
 
 
 IN_A_PROCESS = """
@@ -336,17 +348,18 @@ def test_public_benchmarks_and_published_data_sets_come_from_the_hub(tmp_path: P
         {"evaluation": {}, "dataset": "me/untested"},
         {"evaluation": {}, "dataset": "cais/mmlu"},
         {"evaluation": {}, "dataset": "me/nothing"},
+        {"evaluation": {"tasks": ["mmlu:anatomy", "arc_easy"]}},
     ]
     with running_hub(tmp_path / "hub") as hub:
         seed_all(hub.store, tmp_path / "seed")
         found = in_a_process(hub.environment(tmp_path / "home"), cases)
     mmlu, arc = found[0]["tasks"]
-    commit = mmlu["benchmark"]["revision"]
+    anatomy, easy = found.pop()["tasks"]
+    commit = anatomy["benchmark"]["revision"]
     assert len(commit) == 40
-    assert mmlu["benchmark"] == {
-        "dataset": "cais/mmlu", "config": "machine_learning", "split": "test", "revision": commit,
-    }  # fmt: skip
-    assert mmlu["origin"] == f"cais/mmlu@{commit}"
+    assert anatomy["benchmark"] == {"dataset": "cais/mmlu", "config": "anatomy", "split": "test", "revision": commit}
+    assert anatomy["origin"] == mmlu["origin"] == f"cais/mmlu@{commit}"
+    assert [(len(task["left_out"]), task["benchmark"]) for task in (mmlu, easy)] == [(1, None)] * 2  # not the whole
     assert mmlu["description"].endswith("(with answers) about machine learning.\n\n")
     assert [question["id"] for question in mmlu["choice"]] == [f"mmlu:machine_learning/{n}" for n in range(6)]
     assert mmlu["choice"][3]["choices"] == [" 3", "b ", "c", "d"]  # as they are: so does lm-eval show them

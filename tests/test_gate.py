@@ -17,8 +17,9 @@ from tests.runs import answer
 FILE = "model-q4_k_m.gguf"
 
 
-def evaluated(run: Path, answers: list[Answer]) -> Path:
+def evaluated(run: Path, answers: list[Answer], **skipped: list[dict[str, str]]) -> Path:
     (run / "evaluation").mkdir(parents=True)
+    write_json(run / "evaluation" / "metrics.json", {"skipped": skipped})
     write_json(run / "evaluation" / "gguf.json", {"source": FILE})
     write_items(run / "evaluation" / "items.parquet", answers)
     return run
@@ -97,6 +98,20 @@ def test_an_evaluation_without_both_models_is_refused(tmp_path: Path) -> None:
         verify(tmp_path / "alone")
     with pytest.raises(UserError, match=r"gguf.json: no evaluation of a model named gguf"):
         verify(tmp_path / "nothing")
+
+
+def test_a_question_too_long_for_one_of_them_is_left_out_and_no_other(tmp_path: Path) -> None:
+    answers = asked(right(30), right(29)) + asked(right(2, 3), right(2, 3), task="arc_easy")  # ids as in research
+    long = {"task": "research", "formulation": "letter (chat)", "row_id": "q002", "reason": "needs 9 tokens"}
+    fewer = [row for row in answers if (row.model, row.task, row.row_id) != ("gguf", "research", "q002")]
+    found = verify(evaluated(tmp_path / "known", fewer, gguf=[long], base=[long]))
+    assert (found.prompts, found.agreed) == (42, 38)
+    for name, skipped in (("unknown", []), ("other", [long | {"row_id": "q003"}]), ("task", [long | {"task": "x"}])):
+        with pytest.raises(UserError, match="were not asked the same questions"):
+            verify(evaluated(tmp_path / name, fewer, gguf=skipped))
+    (tmp_path / "known" / "evaluation" / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match=r"metrics.json: cannot be read"):
+        verify(tmp_path / "known")
 
 
 def test_answers_in_words_are_compared_by_their_prompts_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from jobs.config import Judge
 from jobs.errors import UserError
-from jobs.evaluation.judge import JudgeEndpoint, Verdict, judge_answers
+from jobs.evaluation.judge import JudgeEndpoint, Verdict, check_judge, judge_answers
 from qa.records import Answer, Question, read_records
 from qa.statistics import mcnemar
 from tests.chat_server import ChatServer, running_chat_server
@@ -232,6 +232,88 @@ def test_an_endpoint_that_is_down_is_an_error(tmp_path: Path, monkeypatch) -> No
     judge, said = Judge(endpoint=address, model="m"), f"{address}: does not answer .*check evaluation.judge.endpoint"
     with pytest.raises(UserError, match=said):
         judge_answers(judge, QUESTIONS, OURS, THEIRS, tmp_path / "judge.jsonl")
+    with pytest.raises(UserError, match=said):
+        check_judge(judge)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        ("text/html; charset=utf-8", "<!doctype html><title>A chat</title>"),
+        ("application/json", "<!doctype html>"),
+        ("application/json", '{"status": "ok"}'),
+        ("application/json", '["ok"]'),
+        ("application/json", '{"choices": [{"text": "A"}]}'),
+    ],
+)
+def test_a_server_of_another_kind_is_an_error(server: ChatServer, tmp_path: Path, page: tuple[str, str]) -> None:
+    server.page = page
+    said = rf"^{server.address}: is not a chat-completions endpoint; .* check evaluation\.judge\.endpoint$"
+    with pytest.raises(UserError, match=said):
+        judged(server, tmp_path)
+    with pytest.raises(UserError, match=said):
+        check_judge(Judge(endpoint=server.address, model="judge-1"))
+
+
+def test_a_judge_is_checked_by_one_request_as_it_will_be_asked(server: ChatServer) -> None:
+    check_judge(Judge(endpoint=server.address, model="judge-1"))
+    (request,) = server.requests
+    assert (request["model"], fair(request)) == ("judge-1", '{"verdict": "A"}')
+    assert request["response_format"]["json_schema"]["schema"]["required"] == ["verdict"]
+    server.reply = lambda request: "no idea"
+    check_judge(Judge(endpoint=server.address, model="judge-1"))  # unreadable replies are counted, not refused
+    server.statuses = [401]
+    with pytest.raises(UserError, match="refused the key; set OPENAI_API_KEY"):
+        check_judge(Judge(endpoint=server.address, model="judge-1"))
+
+
+def test_questions_of_two_tasks_may_have_the_same_id(server: ChatServer, tmp_path: Path) -> None:
+    asked = [QUESTIONS[0], QUESTIONS[0].model_copy(update={"task": "mine", "question": "What is mine?"})]
+
+    def answers(model: str, texts: list[str]) -> list[Answer]:
+        rows = zip(asked, texts, strict=True)
+        return [world([text], model)[0].model_copy(update={"task": question.task}) for question, text in rows]
+
+    ours, theirs = answers("tuned", [REFERENCE, "no"]), answers("base", ["no", REFERENCE])
+    judge = Judge(endpoint=server.address, model="judge-1")
+    found = judge_answers(judge, asked, ours, theirs, tmp_path / "judge.jsonl")
+    assert (found["n"], found["better"], found["worse"]) == (2, 1, 1)
+    put = {(shown["question"], shown["A"]) for shown in map(material, server.requests)}
+    assert put == {(question.question, text) for question in asked for text in (REFERENCE, "no")}
+    lines = list(read_records(tmp_path / "judge.jsonl", Verdict))
+    assert {(line.task, line.verdict) for line in lines} == {("research", "ours"), ("mine", "theirs")}
+    assert judge_answers(judge, asked, ours, theirs, tmp_path / "judge.jsonl") == found
+    assert len(server.requests) == 4
+
+
+def test_the_same_answers_to_other_questions_of_the_same_id_are_asked(server: ChatServer, tmp_path: Path) -> None:
+    judged(server, tmp_path, ours=OURS[:1], theirs=THEIRS[:1])
+    twin = [QUESTIONS[0].model_copy(update={"task": "mine"})]
+    ours, theirs = ([rows[0].model_copy(update={"task": "mine"})] for rows in (OURS, THEIRS))
+    judge_answers(Judge(endpoint=server.address, model="judge-1"), twin, ours, theirs, tmp_path / "judge.jsonl")
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("/home/me/models/Judge-7B", "Judge-7B"),
+        ("/home/me/models/Judge-7B/", "Judge-7B"),
+        ("./models/judge.gguf", "judge.gguf"),
+        ("~/models/judge", "judge"),
+        (r"C:\models\judge.gguf", "judge.gguf"),
+        ("jobs/sample", "sample"),  # a folder that is here
+        ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        ("openrouter/qwen/qwen-7b", "openrouter/qwen/qwen-7b"),
+        ("judge-1", "judge-1"),
+    ],
+)
+def test_no_path_of_a_judge_is_written_down(server: ChatServer, tmp_path: Path, model: str, shown: str) -> None:
+    judge = Judge(endpoint=server.address, model=model)
+    found = judge_answers(judge, QUESTIONS, OURS[:1], THEIRS[:1], tmp_path / "judge.jsonl")
+    assert found["judge"] == shown
+    assert {request["model"] for request in server.requests} == {model}
+    assert {line.judge for line in read_records(tmp_path / "judge.jsonl", Verdict)} == {shown}
 
 
 @pytest.mark.parametrize("half", [{"endpoint": "http://127.0.0.1:1/v1"}, {"model": "m"}])

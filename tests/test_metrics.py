@@ -42,7 +42,6 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "references", "expected"),
     [
-        ("choice_accuracy", ["A", "C", "C", "D", "E"], 0.0),
         ("exact_match", REFERENCES, 0.0),
         ("citation_precision", [[1], [1], [1], [2], [2]], (1 + 0.5) / 5),
         ("citation_recall", [[1, 2], [1], [1], [2], [2]], (0.5 + 1) / 5),

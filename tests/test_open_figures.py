@@ -28,9 +28,9 @@ def row(number: int, text: str, *, correct: bool = False, sources: tuple[str, ..
     )
 
 
-QUESTIONS = {
-    f"q{n}": Question(id=f"q{n}", question="?", answer_text=GOLD, document=f"d{n}", passage=f"p{n}") for n in range(4)
-}
+ASKED = [Question(id=f"q{n}", question="?", answer_text=GOLD, document=f"d{n}", passage=f"p{n}") for n in range(4)]
+OTHER = [question.model_copy(update={"task": "mine", "passage": "x"}) for question in ASKED]  # ids are a task's own
+QUESTIONS = {(question.task, question.id): question for question in (*ASKED, *OTHER)}
 SHOWN = [
     row(0, "The pretrained weights [1].", correct=True, sources=("p0", "x")),  # right, and the right passage
     row(1, "Pretrained weights [1, 2].", correct=True, sources=("x", "p1")),  # right, one passage too many

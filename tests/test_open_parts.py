@@ -128,6 +128,12 @@ def test_chat_is_marked_as_lm_eval_marks(text: str) -> None:
     assert part.mark(part.questions[1], text)[2] == (text.strip().strip("()*.").lower() == "b")
 
 
+def test_a_fifth_option_is_not_shown_but_its_label_counts() -> None:
+    part = chat_part("arc", [choice(["a", "b", "c", "d", "the fifth"], "ABCDE", "E")])
+    assert "the fifth" not in part.messages[0][1]["content"]
+    assert [part.mark(part.questions[0], text)[2] for text in (" E", " D", " the fifth")] == [True, False, False]
+
+
 def test_labels_that_are_not_shown_do_not_decide() -> None:
     part = chat_part("own", [choice(["a", "b"], "XY", "Y")])
     assert part.mark(part.questions[0], " b")[1:] == ("B", True)
@@ -139,7 +145,8 @@ def test_labels_that_are_not_shown_do_not_decide() -> None:
 
 def test_the_right_passage_is_shown_and_withheld(tmp_path: Path) -> None:
     asked = [question("lora", f"What does LoRA keep frozen in model {number}?") for number in range(12)]
-    shown, withheld = source_parts("research", asked, shelf(tmp_path), 3)
+    shown, withheld, left_out = source_parts("research", asked, shelf(tmp_path), 3)
+    assert left_out == ()
     assert (shown.formulation, withheld.formulation) == ("sources (chat)", "no source (chat)")
     assert (shown.max_tokens, withheld.max_tokens) == (96, 96)
     assert shown.questions == withheld.questions == tuple(asked)
@@ -162,7 +169,7 @@ def test_others_are_the_nearest_that_do_not_hold_the_evidence(tmp_path: Path) ->
     copy = passage("copy", 0, "As is known, " + FACTS["lora"].replace(" ", "\n", 3))
     near = passage("near", 0, "What stays frozen is the model.")
     far = question("lora", "What stays frozen in the model?")
-    shown, withheld = source_parts("research", [far], shelf(tmp_path, copy, near), 2)
+    shown, withheld, _ = source_parts("research", [far], shelf(tmp_path, copy, near), 2)
     assert withheld.sources[0][0] == "near#0"
     assert set(shown.sources[0]) == {"lora#0", "near#0"}
     assert "copy#0" not in withheld.sources[0]
@@ -173,13 +180,13 @@ def test_others_are_the_nearest_that_do_not_hold_the_evidence(tmp_path: Path) ->
 def test_more_are_looked_at_where_the_first_are_of_the_same_document(tmp_path: Path) -> None:
     crowd = [passage("lora", number, f"What stays frozen? {number}") for number in range(2, 60)]
     shelf(tmp_path, *crowd, passage("last", 0, "Frozen food stays cold in a very long sentence about other things."))
-    _, withheld = source_parts("research", [question("lora", "What stays frozen?")], tmp_path, 1)
+    _, withheld, _ = source_parts("research", [question("lora", "What stays frozen?")], tmp_path, 1)
     assert withheld.sources == (("last#0",),)
 
 
 def test_answers_from_sources_are_marked_without_their_citations(tmp_path: Path) -> None:
     asked = question("lora", "What does LoRA keep frozen?")
-    shown, withheld = source_parts("research", [asked], shelf(tmp_path), 2)
+    shown, withheld, _ = source_parts("research", [asked], shelf(tmp_path), 2)
     assert shown.mark(asked, "The pretrained weights [2].") == (
         "The pretrained weights [2].", "the pretrained weights", True,
     )  # fmt: skip
@@ -194,11 +201,26 @@ def test_questions_without_their_evidence_here_are_left_out(tmp_path: Path) -> N
         question("lora", "Three?", evidence="Another text of the same passage."),
         question("lora", "Four?", passage="", evidence=""),
     ]
-    assert [q.question for q in source_parts("research", asked, shelf(tmp_path), 2)[0].questions] == ["One?"]
+    shown, withheld, left_out = source_parts("research", asked, shelf(tmp_path), 2)
+    assert [q.question for q in shown.questions] == [q.question for q in withheld.questions] == ["One?"]
+    assert [entry.name for entry in left_out] == ["lora/Two?", "lora/Three?", "lora/Four?"]
+    reason = "not asked with sources: the folder of passages does not hold the one with its evidence"
+    assert {entry.reason for entry in left_out} == {reason}
     with pytest.raises(
         UserError, match=r"passages.jsonl: holds the evidence of none of the 3 open questions of research"
     ):
         source_parts("research", asked[1:], tmp_path, 2)
+
+
+def test_a_question_whose_evidence_stands_everywhere_is_left_out(tmp_path: Path) -> None:
+    words = "Adam keeps a running mean"
+    passages = [passage("lora", 0, f"{FACTS['lora']} {words}."), passage("adam", 0, FACTS["adam"])]
+    write_records(tmp_path / "passages.jsonl", passages)
+    asked = [question("lora", "What stays frozen?"), question("lora", "What has a mean?", evidence=words)]
+    shown, _, (left_out,) = source_parts("research", asked, tmp_path, 2)
+    assert [q.question for q in shown.questions] == ["What stays frozen?"]
+    reason = "not asked with sources: every other passage is of its document, or holds its evidence too"
+    assert (left_out.name, left_out.reason) == ("lora/What has a mean?", reason)
 
 
 def test_a_folder_that_cannot_be_shown_from_is_an_error(tmp_path: Path) -> None:

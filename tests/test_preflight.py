@@ -19,6 +19,7 @@ from jobs.estimate import GPUS, cost_table, parameters, training_flops
 from jobs.preflight import Preflight
 from local_hub.seeding import seed_all
 from local_hub.testing import RunningHub, running_hub
+from tests.chat_server import running_chat_server
 from tests.tiny_questions import make_question
 
 ROOT = Path(__file__).parents[1]
@@ -108,4 +109,35 @@ def test_settings_of_the_evaluation_are_looked_at_before_the_training(tmp_path: 
         looked.evaluation()
     with pytest.raises(UserError, match=r"exam\.jsonl"):
         preflight(tmp_path, tasks=["research", str(tmp_path / "exam.jsonl")]).evaluation()
+    with pytest.raises(UserError, match=r"evaluation\.rotations: options are rotated by letter; add it to"):
+        preflight(tmp_path, rotations=5, formulations=["cloze"]).evaluation()
     assert preflight(tmp_path, tasks=["research", "arc_easy"]).evaluation() == "research, arc_easy by cloze, letter"
+
+
+def test_questions_with_sources_and_a_judge_need_open_questions(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    choice, free = (make_question(draw, number, "research", free=bool(number)) for number in range(2))
+    for settings in ({"sources": 3}, {"judge.endpoint": "http://127.0.0.1:9/v1", "judge.model": "m"}):
+        key = next(iter(settings)).split(".")[0]
+        said = rf"evaluation\.{key}: no open test question of research; ask it, or of more documents$"
+        with pytest.raises(UserError, match=said):
+            preflight(tmp_path, tasks=["arc_easy"], **settings).evaluation()
+        looked = preflight(tmp_path, **settings)
+        looked.own_questions = [("test", choice), ("train", free)]
+        with pytest.raises(UserError, match=said):
+            looked.evaluation()
+    looked = preflight(tmp_path, sources=3)
+    looked.own_questions = [("test", choice), ("test", free)]
+    assert looked.evaluation().startswith("research, arc_challenge")
+    assert preflight(tmp_path, sources=3).evaluation() == looked.evaluation()  # the sample's own questions
+
+
+def test_the_judge_is_asked_before_the_training(tmp_path: Path) -> None:
+    with running_chat_server() as server:
+        looked = preflight(tmp_path, **{"judge.endpoint": server.address, "judge.model": "judge-1"})
+        looked.own_questions = [("test", make_question(random.Random(1), 1, "research", free=True))]
+        looked.evaluation()
+        assert [request["model"] for request in server.requests] == ["judge-1"]
+        server.statuses = [404]
+        with pytest.raises(UserError, match=r"has no model 'judge-1'; check evaluation\.judge\.model"):
+            looked.evaluation()

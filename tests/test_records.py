@@ -41,6 +41,8 @@ def test_five_options_are_ordinary() -> None:
         ({"answerKey": "D"}, "answerKey 'D' is not among the labels"),
         ({"choices": {"text": ["one"], "label": ["1"]}}, "at least 2 choices"),
         ({"choices": {"text": ["a", "b"], "label": ["1", "1"]}}, "labels repeat"),
+        ({"choices": {"text": ["a", "b"], "label": ["1", " 1"]}}, "labels repeat"),
+        ({"choices": {"text": ["a", "b"], "label": ["1", " "]}}, "labels: one is blank"),
         ({"choices": {"text": ["a", "b", "c"], "label": ["1", "2"]}}, "3 choices but 2 labels"),
         ({"choices": None}, "not in ARC's schema"),
         ({"question": ""}, "field 'question'"),

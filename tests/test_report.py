@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
 
+from jobs.card_render import cell
 from jobs.documents import Rejection
 from jobs.evaluation.figures import metrics_of
 from jobs.evaluation.report import plot, print_report, write_items, write_report
@@ -112,7 +114,7 @@ def test_the_figures_in_the_page_are_those_of_the_metrics(page: str) -> None:
     for line in headline_lines(metrics):
         assert f"| {line.correct} | {line.n} | {100 * line.value:.1f} % ({100 * line.low:.1f} % to" in page
     for line in metrics["comparisons"]:
-        assert f"| {line['n']} | {line['gained']} | {line['lost']} |" in page
+        assert f"| {line['n']} | {line['documents']} | {line['gained']} | {line['lost']} |" in page
     pairs = list(zip(answers["base"][:60], answers["a|b"][:60], strict=True))
     gained, lost = (
         sum(other.correct and not first.correct for first, other in pairs),
@@ -122,6 +124,28 @@ def test_the_figures_in_the_page_are_those_of_the_metrics(page: str) -> None:
     assert f"### a\\|b: lost ({lost})" in page
     section = page.split("### a\\|b: gained")[1].split("###")[0]
     assert section.count("\n| ") == min(gained, 10) + 1
+
+
+def test_a_difference_in_the_list_says_where_it_does_not_stand_among_the_others(tmp_path: Path) -> None:
+    metrics, answers, tasks = make_world(hostile=False)
+    shown = [line for line in metrics["comparisons"] if line["verdict"].startswith(("better", "worse"))]
+    shown[0]["p_holm"] = 0.07
+    write_report(tmp_path, metrics, answers, tasks, ABOUT)
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    listed = [line for line in page.splitlines() if line.startswith("- a\\|b against base")]
+    assert len(listed) == len(shown) > 1
+    count = len(metrics["comparisons"])
+    assert listed[0].endswith(f" (Holm's p = 0.070: one of {count} comparisons)")
+    assert not any("Holm" in line for line in listed[1:])
+
+
+def test_addresses_and_names_of_users_do_not_become_links() -> None:
+    """No processor of Markdown finds one in the text that is left when entities are read."""
+    written = "see https://x.org/a_b, HTTP://X, www.x.org, WWW.x, @someone, (@some-one) me@x.org ftp://x"
+    text = html.unescape(cell(written)).replace("\\", "")
+    assert not re.search(r"://|www\.|(?<!\w)@\w|@[\w-]+\.", text, re.IGNORECASE)
+    assert text.replace("\u200b", "") == written
+    assert cell("owner/name@0123abc") == "owner/name@0123abc"
 
 
 def test_rows_that_do_not_count_are_named_up_to_a_number(page: str) -> None:

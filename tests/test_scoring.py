@@ -6,7 +6,6 @@ import pytest
 
 from qa.scoring import (
     abstains,
-    choice_accuracy,
     citation_marks,
     citation_precision,
     citation_recall,
@@ -40,12 +39,6 @@ def test_exact_match_over_references() -> None:
 )
 def test_token_f1(prediction: str, references: list[str], score: float) -> None:
     assert token_f1(prediction, references) == pytest.approx(score)
-
-
-def test_choice_accuracy_counts_labels() -> None:
-    assert choice_accuracy(["A", "1", "C"], ["A", "2", "C"]) == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="longer"):
-        choice_accuracy(["A"], ["A", "B"])
 
 
 @pytest.mark.parametrize(

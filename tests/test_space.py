@@ -220,7 +220,7 @@ def test_figures_of_a_run_are_wilson_intervals_and_a_verdict() -> None:
 def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
     result = headline(metrics())
     assert [(line.title, line.value, line.n) for line in result.lines] == [
-        ("Base", 0.31, 200),
+        ("Base, full precision", 0.31, 200),
         ("GGUF, as served here", 0.475, 200),
     ]
     assert (result.task, result.prompt, result.verdict[:21]) == ("research", "cloze (chat)", "better by 16.5 points")
@@ -249,10 +249,16 @@ def test_the_published_panel_shows_the_selected_prompt_and_what_became_worse() -
     for panel in (cloze, letter):
         assert "<li>arc_easy, cloze (chat): worse by 9.0 points (95 % 2.0 to 16.0, p = 0.020).</li>" in panel
         assert panel.count("better by 16.5 points") == 1
+    assert "200 questions of" in cloze
+    uneven = metrics()
+    uneven["models"]["gguf"]["results"][1]["n"] = 199
+    models.published = uneven
+    assert "200 / 199 questions of" in published_panel(models, "cloze")
     lost = metrics()
-    lost["comparisons"][1]["verdict"] = "worse by 4.0 points"
+    lost["comparisons"][1] |= {"verdict": "worse by 4.0 points", "p_holm": 0.06}
     models.published = lost
-    assert "<li>research, letter (chat): worse by 4.0 points.</li>" in published_panel(models, "cloze")
+    quoted = "worse by 4.0 points (Holm&#x27;s p = 0.060: one of 3 comparisons)"
+    assert f"<li>research, letter (chat): {quoted}.</li>" in published_panel(models, "cloze")
     assert published_panel(models, "letter").count("worse by 4.0 points") == 1
     models.published = {**lost, "comparisons": [{**line, "model": "merged"} for line in lost["comparisons"]]}
     assert "None to show" not in published_panel(models, "letter")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from jobs.step import StepRecord
-from jobs.summary import describe, verdicts
+from pathlib import Path
+
+import pytest
+
+from jobs.step import StepRecord, write_json
+from jobs.summary import describe, print_summary, verdicts
 from tests.space_world import metrics
 
 FIGURES = {"order": ["base", "gguf"], "choice_questions": 1200, "open_questions": 34, "left_out": {}, "skipped": {}}
@@ -25,3 +29,24 @@ def test_the_headline_and_every_difference_are_said() -> None:
     first, other = verdicts(metrics())
     assert first.startswith("fine-tuned (Q4) against base, research, cloze (chat), acc_norm: better by 16.5 points")
     assert other.startswith("fine-tuned (Q4) against base, arc_easy, cloze (chat), acc_norm: worse by 9.0 points")
+
+
+def test_a_difference_that_does_not_stand_among_the_others_says_so() -> None:
+    figures = metrics()
+    figures["comparisons"][2]["p_holm"] = 0.06
+    first, other = verdicts(figures)
+    assert "Holm" not in first
+    assert other.endswith(" (Holm's p = 0.060: one of 3 comparisons)")
+
+
+def test_names_are_shown_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task goes by the name of its file, which may look like the terminal's markup."""
+    figures = metrics()
+    for line in [figures["headline"], *figures["comparisons"], *figures["models"]["base"]["results"]]:
+        line["task"] = "[bold]x[/red]"
+    (tmp_path / "evaluation").mkdir()
+    write_json(tmp_path / "evaluation" / "metrics.json", figures)
+    print_summary([], tmp_path)
+    shown = capsys.readouterr().out
+    assert "against base, [bold]x[/red], cloze" in " ".join(shown.split())
+    assert shown.count("[bold]x[/red]") >= 4

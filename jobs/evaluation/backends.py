@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import re
+import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from jobs.adapters import base_of, check_base_of
-from jobs.errors import UserError, first_line
-from jobs.evaluation.likelihood import TransformersBackend
+from safetensors import SafetensorError
+
+from jobs.errors import UserError
+from jobs.evaluation.likelihood import NOT_FINITE, TransformersBackend, sample_item
+from jobs.evaluation.sources import Source, local_files, split_revision
 from qa.choices import Item
 from qa.prompts import PromptEncoder
 
 if TYPE_CHECKING:
     from qa.engine import Engine
 
-Kind = Literal["transformers", "adapter", "gguf"]
+
 GGUF_WINDOW = 4096  # tokens: 25 solved examples of ARC's length in the chat template take some 2,200
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+# A file cut short, tensors of another shape, a way of storing weights whose package is not here.
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
 
 
 class Backend(Protocol):
@@ -38,48 +41,13 @@ class Backend(Protocol):
         """Free the weights."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a model is. A repository may carry `@revision`; `base` is that of an adapter."""
-
-    kind: Kind
-    location: str
-    base: str = ""
-
-    @property
-    def path(self) -> Path | None:
-        """The file or folder, None for a repository."""
-        path = Path(self.location)
-        return path if path.exists() else None
-
-
-def find_source(name: str, location: Path | str, base: Path | str | None) -> Source:
-    """Tell what kind of model stands at a place. Raises `UserError` where there is none."""
-    path = Path(location)
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise UserError(f"model {name}: {path}: no such file")
-        return Source("gguf", str(path))
-    if (path / "adapter_config.json").is_file():
-        return Source("adapter", str(path), _base_of(path, base))
-    if (path / "config.json").is_file():
-        return Source("transformers", str(path))
-    if path.exists():
-        raise UserError(
-            f"model {name}: {path} holds neither config.json nor adapter_config.json; name the .gguf itself"
-        )
-    if not _REPOSITORY.fullmatch(str(location)):
-        raise UserError(f"model {name}: {location} is neither a file or folder here nor a repository's name")
-    return Source("transformers", str(location))
-
-
 def open_backend(name: str, source: Source, *, dtype: str = "float32", device: str | None = None) -> Backend:
     """Load a model; `dtype` (float32, bfloat16) and `device` are of transformers, by default its GPU if there is one.
 
     Raises `UserError` where it cannot be loaded, and where its scores could not be trusted.
     """
     if source.kind == "gguf":
-        return GgufBackend(name, Path(source.location))
+        return GgufBackend(name, local_files(name, source))
     tokenizer, model = _load(name, source.base or source.location, dtype, device)
     if source.kind == "adapter":
         model = _with_adapter(name, model, source)
@@ -100,6 +68,9 @@ class GgufBackend:
         except ModelFileError as error:
             raise UserError(f"model {name}: {error}") from None
         self.encoder, self.window = self._engine.encoder, self._engine.n_ctx
+        if not all(map(math.isfinite, self.option_logprobs([sample_item(self.encoder)])[0])):
+            self.close()
+            raise UserError(f"model {name}: {path}: {NOT_FINITE}")
 
     def option_logprobs(self, items: Sequence[Item]) -> list[list[float]]:
         """Summed natural-log probability of each option of each item."""
@@ -124,11 +95,13 @@ def _load(name: str, location: str, dtype: str, device: str | None) -> tuple[Any
     place, revision = split_revision(location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(place, revision=revision, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"model {name}: {place}: neither a model's folder nor one on the Hub ({first_line(error)})"
-        ) from None
+        model, found = AutoModelForCausalLM.from_pretrained(
+            place, revision=revision, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+    except LOADING_ERRORS as error:
+        raise UserError(f"model {name}: {place}: cannot be loaded as a model ({_reason(error)})") from None
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(f"model {name}: {place}: {len(missing)} weights are not in its files, such as {missing[0]}")
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise UserError(f"model {name}: {place}: {rows} rows of embedding for a tokenizer of {len(tokenizer)} entries")
@@ -138,24 +111,16 @@ def _load(name: str, location: str, dtype: str, device: str | None) -> tuple[Any
 def _with_adapter(name: str, model: Any, source: Source) -> Any:
     from peft import PeftModel
 
+    folder = local_files(name, source)
     try:
-        return PeftModel.from_pretrained(model, source.location)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"model {name}: the adapter {source.location} does not fit {source.base} ({reason})") from None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # peft makes them up as zeros
+            return PeftModel.from_pretrained(model, folder)
+    except (*LOADING_ERRORS, UserWarning) as error:
+        raise UserError(
+            f"model {name}: the adapter {source.location} does not fit {source.base}, or is damaged ({_reason(error)})"
+        ) from None
 
 
-def _base_of(adapter: Path, base: Path | str | None) -> str:
-    """The base to put an adapter on: the one given, if it is the one it was trained on, else that."""
-    trained_on, at = base_of(adapter)
-    place, revision = (trained_on, at) if base is None else split_revision(str(base))
-    check_base_of(adapter, place, revision)
-    return place if Path(place).exists() else f"{place}@{revision}"
-
-
-def split_revision(location: str) -> tuple[str, str]:
-    """A repository and its revision from `NAMESPACE/NAME@revision`; a folder is itself, whatever its name."""
-    if Path(location).exists():
-        return location, "main"
-    place, _, revision = location.partition("@")
-    return place, revision or "main"
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -40,7 +40,7 @@ def built_rows(dataset: Path | str, shots: bool) -> dict[str, TaskRows]:
             else:
                 rows.train += kept
     for task, rows in found.items():
-        rows.benchmark = _whole_benchmark(folder, task)
+        rows.benchmark = None if rows.left_out else _whole_benchmark(folder, task)
     return {task: rows for task, rows in found.items() if rows.test or rows.left_out}
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from jobs.config import Evaluation
-from jobs.evaluation.backends import Source, open_backend
+from jobs.evaluation.backends import open_backend
 from jobs.evaluation.examiner import Examiner
 from jobs.evaluation.journal import Journal
 from jobs.evaluation.parts import ChoicePart, Part
+from jobs.evaluation.sources import Source
 from jobs.evaluation.tasks import Tasks
 from jobs.progress import bar
 from jobs.step import CHECKPOINTS
@@ -61,8 +62,9 @@ def _ask(
     moved.set_postfix_str(name, refresh=False)
     with closing(open_backend(name, source, dtype=evaluation.dtype, device=team.device)) as backend:
         for number, part in missing.items():
-            examiner = Examiner(name, backend, part, evaluation.batch_tokens)
-            examiner.ask(_journal(folder, name, number, team), team, lambda rows: moved.update(rows * team.world))
+            journal = _journal(folder, name, number, team)
+            examiner = Examiner(name, backend, part, evaluation.batch_tokens, leads=number == 0)
+            examiner.ask(journal, team, lambda rows: moved.update(rows * team.world))
 
 
 def _journal(folder: Path, model: str, number: int, team: Team | None = None) -> Journal:

@@ -24,13 +24,15 @@ class Examiner:
     """Puts one part to one model and writes the rows down.
 
     Batches are cut from the whole part, of questions of like length; which process asks one, and whether others were
-    asked before a kill, changes nothing in it, so that the scores are the same to the last bit on the same machine.
+    asked before a kill, changes nothing in it: with as many threads on the same machine the scores are the same to the
+    last bit. `leads` marks the headline, without which there is no result.
     """
 
     model: str
     backend: Backend
     part: Part
     batch_tokens: int
+    leads: bool = False
 
     @cached_property
     def items(self) -> list[Item]:
@@ -50,12 +52,17 @@ class Examiner:
         }
 
     def ask(self, journal: Journal, team: Team, tick: Callable[[int], Any]) -> None:
-        """Ask this process's share of what is not in the journal yet. Raises `UserError` where nothing can be asked."""
-        if len(self.skipped) == len(self.part.questions):
+        """Ask this process's share of what is not in the journal yet.
+
+        Questions that do not fit are written down as skipped. Raises `UserError` where none of the headline's fits.
+        """
+        if self.leads and len(self.skipped) == len(self.part.questions):
             name, reason = next(iter(self.skipped.items()))
             where = f"model {self.model}, {self.part.task}, {self.part.formulation}"
             raise UserError(f"{where}: no question fits its window (the first, {name}, {reason}); ask fewer shots")
-        journal.skip(self.skipped)
+        if journal.skipped() is None:
+            journal.skip(self.skipped)
+            tick(len(self.skipped))
         known = journal.answers()
         for number, batch in enumerate(self._batches()):
             names = {self.part.questions[place].id for place in batch}

@@ -61,7 +61,7 @@ def metrics_of(
         "models": {name: {"results": results_of(rows, asked)} for name, rows in answers.items()},
         "comparisons": _compared(answers, first, seed),
         "open": _where(answers, _open),
-        "cited": _where(answers, lambda rows: _cited(rows, tasks)),
+        "cited": _where(answers, lambda rows: _cited(rows, asked)),
         "positions": _where(answers, lambda rows: _by_letter(rows, asked, positions_of)),
         "rotations": {name: rotations_of(rows, rotated.get(name, ()), asked, seed) for name, rows in answers.items()},
         "calibration": _where(answers, lambda rows: _by_letter(rows, asked, _calibration(seed))),
@@ -93,9 +93,9 @@ def _open(rows: Sequence[Answer]) -> Figure:
     return open_figures(written) if written else {}
 
 
-def _cited(rows: Sequence[Answer], tasks: Sequence[Task]) -> Figure:
+def _cited(rows: Sequence[Answer], asked: Asked) -> Figure:
     shown, withheld = _of(rows, SOURCES), _of(rows, NO_SOURCE)
-    return cited_figures(shown, withheld, {q.id: q for task in tasks for q in task.open}) if shown or withheld else {}
+    return cited_figures(shown, withheld, asked) if shown or withheld else {}
 
 
 def results_of(answers: Sequence[Answer], asked: Asked) -> list[Figure]:

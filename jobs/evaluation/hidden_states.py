@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 Head = tuple[int, ...]
 
 
+def window_of(config: Any) -> int:
+    """Tokens that a model reads with every layer seeing all that stands before, as our mask has it."""
+    config = config.get_text_config()
+    sliding = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    return min(config.max_position_embeddings, sliding) if sliding and slides else config.max_position_embeddings
+
+
 class HiddenStates:
     """The layers of a causal language model, and the keys and values of the last head asked for."""
 
@@ -79,9 +87,11 @@ def _last_layer_at(decoder: Any, places: torch.Tensor) -> Iterator[None]:
         shapes.append(arguments[0].shape)
         return arguments[0].flatten(0, 1)[None, places]
 
-    def spread(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
+    def spread(_: Any, __: Any, output: torch.Tensor | tuple[Any, ...]) -> torch.Tensor | tuple[Any, ...]:
+        states, *others = output if isinstance(output, tuple) else (output,)  # experts may return their router's scores
         shape = shapes.pop()
-        return output.new_zeros(shape).flatten(0, 1).index_copy_(0, places, output[0]).view(shape)
+        states = states.new_zeros(shape).flatten(0, 1).index_copy_(0, places, states[0]).view(shape)
+        return (states, *others) if isinstance(output, tuple) else states
 
     hooks = [part.register_forward_pre_hook(choose), part.register_forward_hook(spread)] if part is not None else []
     try:

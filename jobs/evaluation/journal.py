@@ -19,6 +19,7 @@ class Journal:
 
     def __init__(self, folder: Path, name: str, rank: int) -> None:
         self._folder, self._name, self._rank = folder, name, rank
+        self._whole = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def answers(self) -> dict[str, Answer]:
@@ -34,8 +35,10 @@ class Journal:
         """Add rows; when this returns they are on the disk."""
         path = self._folder / f"{self._name}.{self._rank}.jsonl"
         with path.open("a+b") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+            if not self._whole:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+                self._whole = True
             file.write("".join(f"{row.model_dump_json()}\n" for row in rows).encode())
             file.flush()
             os.fsync(file.fileno())

@@ -53,6 +53,7 @@ class Verdict(Record):
     model: str
     against: str
     judge: str
+    task: str
     row_id: str
     first: Side
     prompt_sha256: str
@@ -62,7 +63,7 @@ class Verdict(Record):
     @property
     def key(self) -> tuple[str, ...]:
         """What was asked."""
-        return self.model, self.against, self.judge, self.row_id, self.first, self.prompt_sha256
+        return self.model, self.against, self.judge, self.task, self.row_id, self.first, self.prompt_sha256
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Case:
     first: Side
 
     def messages(self) -> list[Message]:
-        """The request. Whatever the answers hold is inside a JSON string, which nothing in it can end."""
+        """The request."""
         a, b = (self.ours, self.theirs) if self.first == "ours" else (self.theirs, self.ours)
         material = {
             "question": self.question.question,
@@ -83,10 +84,7 @@ class Case:
             "A": a.predicted,
             "B": b.predicted,
         }
-        return [
-            {"role": "system", "content": INSTRUCTION},
-            {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
-        ]
+        return _request(material)
 
     def verdict(self, judge: str, reply: str) -> Verdict:
         """The reply as a line of the journal."""
@@ -94,12 +92,21 @@ class Case:
             model=self.ours.model,
             against=self.theirs.model,
             judge=judge,
-            row_id=self.question.id,
+            task=self.ours.task,
+            row_id=self.ours.row_id,
             first=self.first,
             prompt_sha256=hashlib.sha256(json.dumps(self.messages()).encode()).hexdigest(),
             reply=reply,
             verdict=_outcome(reply, self.first),
         )
+
+
+def _request(material: dict[str, str]) -> list[Message]:
+    """Whatever the material holds is inside a JSON string, which nothing in it can end."""
+    return [
+        {"role": "system", "content": INSTRUCTION},
+        {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
+    ]
 
 
 class JudgeEndpoint(ChatEndpoint):
@@ -108,27 +115,43 @@ class JudgeEndpoint(ChatEndpoint):
     section, layout, reply_tokens = "evaluation.judge", ("verdict", SCHEMA), 1024  # some think aloud first
 
 
+def check_judge(judge: Judge) -> None:
+    """Have the judge compare two words, as it will compare answers, so that its faults show before a model is asked.
+
+    What it says of them does not matter. Raises `UserError` where the endpoint is down, refuses or is another thing.
+    """
+    material = {"question": "What does LoRA freeze?", "reference": "weights", "A": "weights", "B": "layers"}
+    JudgeEndpoint(judge.model, judge.endpoint)(_request(material))
+
+
+def shown_name(judge: Judge) -> str:
+    """The judge's name as reports give it: of a model that its server names by a local path, the last part."""
+    name = judge.model.rstrip("/\\")
+    local = name.startswith(("/", ".", "~")) or "\\" in name or Path(name).exists()
+    return re.split(r"[/\\]", name)[-1] if local else name
+
+
 def judge_answers(
     judge: Judge, questions: Sequence[Question], ours: Sequence[Answer], theirs: Sequence[Answer], journal: Path
 ) -> dict[str, Any]:
     """How often the judge finds our answers better and worse than theirs, and McNemar's mid-p of the two counts.
 
     Of the rows those without sources are judged, `open (chat)`: at most `judge.limit` of the questions that both
-    answered, drawn by the hashes of their ids. An answer that is the `same` from both is a tie, unasked. What stands in
-    `journal` (lines of `Verdict`) is not asked again. Raises `UserError` where there is no such question, and where the
-    endpoint is down or refuses.
+    answered, drawn by the hashes of their tasks and ids. An answer that is the `same` from both is a tie, unasked. What
+    stands in `journal` (lines of `Verdict`) is not asked again. Raises `UserError` where there is no such question, and
+    as `check_judge` does.
     """
     pairs = _drawn(ours, theirs, judge.limit)
     differing = [(a, b) for a, b in pairs if a.predicted.strip() != b.predicted.strip()]
-    asked = {question.id: question for question in questions}
-    cases = [Case(asked[a.row_id], a, b, side) for a, b in differing for side in ("ours", "theirs")]
+    asked = {(question.task, question.id): question for question in questions}
+    cases = [Case(asked[a.task, a.row_id], a, b, side) for a, b in differing for side in ("ours", "theirs")]
     verdicts = [verdict.verdict for verdict in _verdicts(judge, cases, journal)]
     same = len(pairs) - len(differing)
     counts = Counter(map(_consistent, verdicts[::2], verdicts[1::2])) + Counter(tie=same)
     return {
         "model": ours[0].model,
         "against": theirs[0].model,
-        "judge": judge.model,
+        "judge": shown_name(judge),
         "n": len(pairs),
         **{name: counts[name] for name in ("better", "worse", "tie", "inconsistent", "unreadable")},
         "same": same,
@@ -137,21 +160,23 @@ def judge_answers(
 
 
 def _drawn(ours: Sequence[Answer], theirs: Sequence[Answer], limit: int) -> list[tuple[Answer, Answer]]:
-    match = {row.row_id: row for row in theirs if row.formulation == OPEN}
-    both = [(row, match[row.row_id]) for row in ours if row.formulation == OPEN and row.row_id in match]
+    match = {(row.task, row.row_id): row for row in theirs if row.formulation == OPEN}
+    written = {(row.task, row.row_id): row for row in ours if row.formulation == OPEN}
+    both = [(key, (row, match[key])) for key, row in written.items() if key in match]
     if not both:
         raise UserError("evaluation.judge: there is no open question that both models answered; leave the judge out")
-    return sorted(both, key=lambda pair: hashlib.sha256(pair[0].row_id.encode()).digest())[:limit]
+    both.sort(key=lambda entry: hashlib.sha256("\n".join(entry[0]).encode()).digest())
+    return [pair for _, pair in both[:limit]]
 
 
 def _verdicts(judge: Judge, cases: Sequence[Case], journal: Path) -> Iterator[Verdict]:
     """A verdict for each case, in order, written down as it comes."""
-    known = _known(journal)
+    known, name = _known(journal), shown_name(judge)
     endpoint = JudgeEndpoint(judge.model, judge.endpoint)
 
     def ask(case: Case) -> Verdict:
-        unasked = case.verdict(judge.model, "")
-        return known.get(unasked.key) or case.verdict(judge.model, endpoint(case.messages()))
+        unasked = case.verdict(name, "")
+        return known.get(unasked.key) or case.verdict(name, endpoint(case.messages()))
 
     pool = ThreadPoolExecutor(AT_ONCE)
     with journal.open("ab") as file, bar(len(cases), "judging", unit="verdict") as moving:

@@ -6,10 +6,11 @@ Questions stand in rows, each prompt once with its options behind it (`packing.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.evaluation.hidden_states import Head, HiddenStates
+from jobs.evaluation.hidden_states import Head, HiddenStates, window_of
 from jobs.evaluation.packing import Row, arrange, by_head
 from qa.choices import Item
 from qa.prompts import END_OF_TEXT, SYSTEM_PROMPT, PromptEncoder
@@ -23,25 +24,35 @@ SMALL_MODEL = 20_000_000  # weights; below, a second thread gains little, and on
 CPU_TOKENS = 1024  # of one pass on a CPU; with 4,096 malloc hands each layer's memory back, 13 % of the time, here 2 %
 VOCABULARY = 8192  # entries of the output layer at once: 29 MB of its weights in float32 at a width of 896
 AGREEMENT = {"float32": 0.01, "bfloat16": 1.0}  # nats between packed and plain scores of a sentence; rounding is 1 %
+NOT_FINITE = "it gives scores that are not finite: its weights are damaged, or overflow in this precision"
+
+
+def sample_item(encoder: PromptEncoder) -> Item:
+    """A sentence with two of its parts as options, to try a model with."""
+    ids = encoder.tokenize(SYSTEM_PROMPT)
+    return Item(ids[:8], [ids[8:11], ids[12:16]], head=4)
 
 
 class TransformersBackend:
     """A causal language model of transformers (or peft on one) with its tokenizer, in evaluation mode.
 
     Raises ValueError for a tokenizer without ChatML's control tokens, and for a model that does not score packed rows
-    as it scores plain ones: it carries a state from token to token, or changes logits after the output layer.
+    as it scores plain ones: it carries a state from token to token, or its output layer is more than one matrix; and
+    for scores that are not finite.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         import torch
+        from peft import PeftModel
 
         self.encoder = PromptEncoder.from_transformers(tokenizer)
         self._tokenizer, self._model = tokenizer, model.eval()
-        self._causal = model.get_base_model() if hasattr(model, "peft_config") else model
+        self._causal = model.get_base_model() if isinstance(model, PeftModel) else model
         if self._causal._is_stateful:
             kind = self._causal.config.model_type
             raise ValueError(f"models of type {kind} carry a state from token to token, and cannot be evaluated")
-        self._device, self.window = self._causal.device, self._causal.config.max_position_embeddings
+        self._check_output_layer()
+        self._device, self.window = self._causal.device, window_of(self._causal.config)
         self._pad = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
         self._states = HiddenStates(self._causal, self._pad)
         self._threads = torch.get_num_threads()
@@ -137,19 +148,33 @@ class TransformersBackend:
     def _decode(self, ids: torch.Tensor) -> list[str]:
         return self._tokenizer.batch_decode(ids, skip_special_tokens=True)
 
-    def _check(self) -> None:
-        """Compare one sentence's packed scores with the model's own. Weights that are not numbers pass."""
+    def _check_output_layer(self) -> None:
+        """Scores are read from its matrix alone: a bias, or an adapter on it, would be passed over."""
         import torch
 
-        ids = self.encoder.tokenize(SYSTEM_PROMPT)
-        item = Item(ids[:8], [ids[8:11], ids[12:16]], head=4)
-        own = []
+        layer = self._causal.get_output_embeddings()
+        if type(layer) is torch.nn.Linear and layer.bias is None:
+            return
+        name = next((name for name, part in self._causal.named_modules() if part is layer), "")
+        kind = f"{type(layer).__module__}.{type(layer).__name__}"
+        bias = " with a bias" if getattr(layer, "bias", None) is not None else ""
+        raise ValueError(
+            f"its output layer {name} is a {kind}{bias}; only a plain matrix can be evaluated: merge adapters"
+        )
+
+    def _check(self) -> None:
+        """Compare one sentence's packed scores with the model's own."""
+        import torch
+
+        item, own = sample_item(self.encoder), []
         with torch.inference_mode():
             for option in item.options:
                 line = torch.tensor([item.prompt + option], device=self._device)
                 table = self._causal(line, use_cache=False).logits[0, len(item.prompt) - 1 : -1].float().log_softmax(-1)
                 own.append(table.gather(-1, line[0, len(item.prompt) :, None]).sum().item())
         ours = self.option_logprobs([item])[0]
+        if not all(map(math.isfinite, own + ours)):
+            raise ValueError(NOT_FINITE)
         bound = AGREEMENT[str(self._causal.dtype).removeprefix("torch.")]
         if any(abs(one - other) > bound for one, other in zip(ours, own, strict=True)):
             raise ValueError(f"it scores options {own} one by one and {ours} in one row, and cannot be evaluated")

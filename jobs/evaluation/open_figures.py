@@ -20,18 +20,19 @@ def open_figures(rows: Sequence[Answer]) -> dict[str, Any]:
 
 
 def cited_figures(
-    shown: Sequence[Answer], withheld: Sequence[Answer], questions: Mapping[str, Question]
+    shown: Sequence[Answer], withheld: Sequence[Answer], questions: Mapping[tuple[str, str], Question]
 ) -> dict[str, Any]:
     """One model's answers where the passage with the evidence is among the sources, and where it is withheld.
 
     A citation is right where it names the passage that the question was made from: a check by number that needs no
     judge, and that asks nothing of what the sentence says of it. `refused` is the share of abstentions although the
-    answer is shown, `abstained` the share where it is withheld; what was asked of nobody is None.
+    answer is shown, `abstained` the share where it is withheld; what was asked of nobody is None. `questions` are by
+    task and id.
     """
     texts = [without_marks(row.predicted) for row in shown]
     answers = [row.predicted for row in shown]
     references = [[row.gold] for row in shown]
-    gold = [[row.sources.index(questions[row.row_id].passage) + 1] for row in shown]
+    gold = [[row.sources.index(questions[row.task, row.row_id].passage) + 1] for row in shown]
     return {
         "n": len(shown),
         "exact_match": _mean("exact_match", texts, references),

@@ -7,6 +7,7 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.documents import Rejection
 from jobs.errors import UserError
 from jobs.evaluation.parts import Mark, WrittenPart
 from jobs.evaluation.source_shelf import Shelf
@@ -31,7 +32,7 @@ def chat_part(task: str, questions: Sequence[Question]) -> WrittenPart:
     """Multiple-choice questions as lm-eval 0.4.13's `arc_challenge_chat` puts them, after our system prompt.
 
     Options are shown by the letters A to D whatever their labels, and a fifth is dropped: where that is the right one,
-    no answer is.
+    none that is shown is right, and its own label ("E") counts if a model writes it, as in lm-eval.
     """
     messages = tuple(chat_messages(question.question, question.choices) for question in questions)
     return WrittenPart(
@@ -41,12 +42,12 @@ def chat_part(task: str, questions: Sequence[Question]) -> WrittenPart:
 
 def source_parts(
     task: str, questions: Sequence[Question], passages: Path, count: int
-) -> tuple[WrittenPart, WrittenPart]:
+) -> tuple[WrittenPart, WrittenPart, tuple[Rejection, ...]]:
     """Open questions with `count` passages: the right one among the nearest others, and others alone.
 
     `passages` is the folder that `collect` made. The right passage stands at a place drawn from the question's id.
-    Where it is withheld the right answer is to abstain. Questions whose evidence is not in the folder are left out;
-    raises `UserError` where none is left.
+    Where it is withheld the right answer is to abstain. The third value names the questions that are left out: their
+    evidence is not in the folder, or nothing else is. Raises `UserError` where none is left.
     """
     shelf = Shelf(passages)
     known = [question for question in questions if shelf.right(question)]
@@ -59,6 +60,21 @@ def source_parts(
     return (
         _sourced(task, SOURCES, asked, shown, _mark_cited),
         _sourced(task, NO_SOURCE, asked, withheld, _mark_abstention),
+        _unshown(questions, known, asked),
+    )
+
+
+def _unshown(
+    questions: Sequence[Question], known: Sequence[Question], asked: Sequence[Question]
+) -> tuple[Rejection, ...]:
+    """The questions that were not asked, by id and in their order; `known` are those whose evidence is there."""
+    here, kept = {question.id for question in known}, {question.id for question in asked}
+    alone = "not asked with sources: every other passage is of its document, or holds its evidence too"
+    absent = "not asked with sources: the folder of passages does not hold the one with its evidence"
+    return tuple(
+        Rejection(name=question.id, reason=alone if question.id in here else absent)
+        for question in questions
+        if question.id not in kept
     )
 
 

@@ -60,7 +60,9 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> dict[str
         evaluation, models = Evaluation(**given), named_models(options.models)
     except ValidationError as error:
         fault = error.errors()[0]
-        parser.error(f"--{'-'.join(str(part) for part in fault['loc'][:1])}: {fault['msg']}")
+        key = str(fault["loc"][0])
+        option = {"formulations": "formulation", "judge": "judge-endpoint"}.get(key, key.replace("_", "-"))
+        parser.error(f"--{option}: {fault['msg'].removeprefix('Value error, ')}")
     except UserError as error:
         parser.error(str(error))
     kept = ("dataset", "out", "base", "seed", "passages")

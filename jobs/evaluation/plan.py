@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.config import Evaluation
+from jobs.documents import Rejection
 from jobs.errors import UserError
 from jobs.evaluation.open_parts import chat_part, open_part, source_parts
 from jobs.evaluation.parts import ChoicePart, Part
-from jobs.evaluation.tasks import Task, cut
+from jobs.evaluation.tasks import Task, Tasks, cut
 from qa.choices import OWN_TEMPLATE, ChoicePrompt
 from qa.positions import rotate
 
 
-def plan(tasks: tuple[Task, ...], evaluation: Evaluation, passages: Path | None, seed: int) -> list[Part]:
-    """The parts in the order in which they are asked; the first one is the headline."""
-    _check(tasks, evaluation, passages)
-    asked = [task for task in tasks if task.choice]
+def plan(
+    tasks: Tasks, evaluation: Evaluation, passages: Path | None, seed: int, *, models: int
+) -> tuple[Tasks, list[Part]]:
+    """The parts in the order in which they are asked, the headline first; and the tasks with what is left out of them.
+
+    Raises `UserError` for what cannot be asked of these tasks and so many models, before anything is.
+    """
+    _check(tasks.tasks, evaluation, passages, models)
+    asked = [task for task in tasks.tasks if task.choice]
     parts = [_choice(task, formulation, evaluation) for formulation in evaluation.formulations for task in asked]
-    for task in tasks:
-        parts += _rotated(task, evaluation, seed)
-        parts += [open_part(task.name, task.open)] if task.open else []
-        parts += _sourced(task, evaluation, passages)
-    return parts
+    kept: list[Task] = []
+    for task in tasks.tasks:
+        sourced, dropped = _sourced(task, evaluation, passages)
+        parts += [
+            *_rotated(task, evaluation, seed),
+            *([open_part(task.name, task.open)] if task.open else []),
+            *sourced,
+        ]
+        kept.append(replace(task, left_out=(*task.left_out, *dropped)))
+    return replace(tasks, tasks=tuple(kept)), parts
 
 
-def _check(tasks: tuple[Task, ...], evaluation: Evaluation, passages: Path | None) -> None:
-    """Raise `UserError` for what cannot be asked of these tasks, before anything is."""
+def _check(tasks: tuple[Task, ...], evaluation: Evaluation, passages: Path | None, models: int) -> None:
     free = [question for task in tasks for question in task.open]
     if not any(task.choice for task in tasks):
         raise UserError(f"no multiple-choice questions in {', '.join(task.name for task in tasks)}; name another task")
@@ -36,8 +48,8 @@ def _check(tasks: tuple[Task, ...], evaluation: Evaluation, passages: Path | Non
         raise UserError("--sources shows passages: name the folder that collect made, --passages DIR")
     if evaluation.sources and not any(question.passage for question in free):
         raise UserError("no open question of these tasks names a passage, so none can be asked with sources")
-    if evaluation.judge.endpoint and not free:
-        raise UserError("no open question to judge in these tasks; leave the judge out, or name another task")
+    if evaluation.judge.endpoint and (not free or models < 2):
+        raise UserError("a judge compares two models' answers to open questions; name both, or leave the judge out")
 
 
 def prompt_of(task: Task, formulation: str, evaluation: Evaluation) -> ChoicePrompt:
@@ -63,8 +75,10 @@ def _rotated(task: Task, evaluation: Evaluation, seed: int) -> list[Part]:
     ]
 
 
-def _sourced(task: Task, evaluation: Evaluation, passages: Path | None) -> list[Part]:
+def _sourced(task: Task, evaluation: Evaluation, passages: Path | None) -> tuple[Sequence[Part], Sequence[Rejection]]:
+    """The parts with sources, and the questions whose evidence is not among the passages."""
     known = tuple(question for question in task.open if question.passage)
     if not evaluation.sources or not known or passages is None:
-        return []
-    return list(source_parts(task.name, known, passages, evaluation.sources))
+        return (), ()
+    shown, withheld, dropped = source_parts(task.name, known, passages, evaluation.sources)
+    return (shown, withheld), dropped

@@ -18,6 +18,7 @@ from qa.calibration import BIN_ROWS, BINS
 from qa.headline import headline_lines
 from qa.positions import SPREAD_ROWS
 from qa.records import Answer, Question
+from qa.statistics import verdict_among
 
 if TYPE_CHECKING:
     from jobs.evaluation.tasks import Task
@@ -55,7 +56,7 @@ def render_report(
         results=result_rows(metrics),
         flipped=list(flips(metrics, answers, asked_of(tasks))),
         most=FLIPS,
-        differing=[line for line in metrics["comparisons"] if line["verdict"].startswith(("better", "worse"))],
+        differing=_differing(metrics["comparisons"]),
         ties=[(model, line) for model, lines in metrics["ties"].items() for line in lines if line["tied"]],
         formulations=list(dict.fromkeys(name for times in metrics["seconds"].values() for name in times)),
         places=range(_most_options(metrics)),
@@ -77,6 +78,15 @@ def _points(share: float | None) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _differing(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons that show a difference, with a verdict that knows of the others."""
+    return [
+        line | {"verdict": verdict_among(line["verdict"], line["p_holm"], len(lines))}
+        for line in lines
+        if line["verdict"].startswith(("better", "worse"))
+    ]
 
 
 def _most_options(metrics: dict[str, Any]) -> int:

@@ -29,6 +29,7 @@ class Benchmark:
 class TaskRows:
     """All that a source holds of one task: its `place`, for errors, and `origin`, without this machine's folders.
 
+    `benchmark` is the public one whose whole test split these rows are; None where a row of it is left out.
     `first_shots`: its solved examples are the first of `train`, by its own convention, and not drawn.
     """
 

@@ -51,7 +51,7 @@ def arc_rows(task: str) -> TaskRows:
     questions, damaged, origin = load_arc(ARC, [config])
     rows = TaskRows(ARC, f"{ARC}@{origin['revision']}", questions["test"], questions["train"])
     rows.left_out = [entry for entry in damaged if entry.name.startswith(f"{config}/test/")]
-    rows.benchmark = Benchmark(ARC, config, "test", origin["revision"])
+    rows.benchmark = None if rows.left_out else Benchmark(ARC, config, "test", origin["revision"])
     return rows
 
 
@@ -71,6 +71,6 @@ def mmlu_rows(task: str, subject: str, shots: bool) -> TaskRows:
 
     test, left_out = read("test", task)
     train, _ = read("dev", f"{task}/dev") if shots else ([], [])
-    rows = TaskRows(MMLU, f"{MMLU}@{origin['revision']}", test, train, left_out)
-    rows.benchmark, rows.first_shots = Benchmark(MMLU, subject, "test", origin["revision"]), True
+    rows = TaskRows(MMLU, f"{MMLU}@{origin['revision']}", test, train, left_out, first_shots=True)
+    rows.benchmark = None if left_out else Benchmark(MMLU, subject, "test", origin["revision"])
     return rows

@@ -22,7 +22,8 @@ class Task:
     """One task's test questions, in a fixed order.
 
     `shots` are solved examples from its training split and `description` opens a plain letter prompt. `origin` tells
-    where the rows come from, `benchmark` the public one that they are; `left_out` are rows that cannot be asked.
+    where the rows come from, `benchmark` the public one whose rows they are, none left out but by `limit`; `left_out`
+    are rows that cannot be asked.
     """
 
     name: str

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evaluate import Metric
 
-NAMES = (
-    *("choice_accuracy", "exact_match", "token_f1", "rouge_l"),
-    *("citation_precision", "citation_recall", "abstention"),
-)
+NAMES = ("exact_match", "token_f1", "rouge_l", "citation_precision", "citation_recall", "abstention")
 
 
 def load_metric(name: str) -> Metric:
