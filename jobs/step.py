@@ -73,7 +73,8 @@ def run_step(
     even where it is done: for what can change outside of the folder.
     """
     record = StepRecord(name, _plain(arguments), {key: fingerprint(path) for key, path in inputs.items()})
-    _refuse_foreign(out, inputs)
+    out = out.resolve() if out.is_symlink() else out  # a link to a larger disk stays one
+    _refuse_foreign(name, out, inputs)
     if not again and (done := finished(out)) and done.claim == record.claim:
         return done, False
     partial = _beside(out, "partial")
@@ -91,15 +92,20 @@ def run_step(
     return record, True
 
 
-def _refuse_foreign(out: Path, inputs: Mapping[str, Path]) -> None:
-    """Raise `UserError` rather than write over what no step made, or over what this one is to read."""
+def _refuse_foreign(step: str, out: Path, inputs: Mapping[str, Path]) -> None:
+    """Raise `UserError` rather than write over what this step did not make, or over what it is to read."""
     if not out.name or out.name == "..":
         raise UserError(f"--out {str(out)!r}: name a new folder for the step's result")
-    for place, marks in ((out, {STEP_FILE}), (_beside(out, "partial"), {CLAIM_FILE, STEP_FILE})):
+    if out.is_mount():
+        raise UserError(f"{out}: is a mount point, which cannot be replaced as a whole; name a folder in it")
+    own, sealed = {STEP_FILE}, {CLAIM_FILE, STEP_FILE}
+    for place, marks in ((out, own), (_beside(out, "partial"), sealed), (_beside(out, "old"), own)):
         if place.exists() and not place.is_dir():
             raise UserError(f"{place}: a file stands there; name a new folder")
         if place.is_dir() and any(place.iterdir()) and not any((place / mark).is_file() for mark in marks):
             raise UserError(f"{place}: holds files that no step made, which would be lost; name a new folder")
+    if (out / STEP_FILE).is_file() and (made_by := read_step(out).step) != step:
+        raise UserError(f"{out}: holds the result of the step {made_by}, which would be lost; name another folder")
     for name, path in inputs.items():
         if out.resolve() in (path.resolve(), *path.resolve().parents):
             raise UserError(f"{out}: is or holds the {name} that the step reads ({path}); name another folder")
@@ -188,7 +194,9 @@ def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{partial}: another process is at work in it; wait for it, or use another --run") from None
+            raise UserError(
+                f"{partial}: another process is at work in it; wait for it, or name another folder"
+            ) from None
         claim = partial / CLAIM_FILE
         if not claim.is_file() or claim.read_text(encoding="utf-8") != _json(record.claim):
             _empty(partial)
@@ -196,7 +204,7 @@ def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
         try:
             yield
         except Exception:
-            if not (partial / CHECKPOINTS).is_dir():
+            if not (partial / CHECKPOINTS).is_dir() and not (partial / STEP_FILE).is_file():
                 shutil.rmtree(partial)  # nothing in it that a next start could go on from
             raise
     finally:
@@ -224,6 +232,8 @@ def _place(partial: Path, out: Path) -> None:
     old = _beside(out, "old")
     if (old / STEP_FILE).is_file():
         shutil.rmtree(old)  # left by a kill between the two renames
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
     if out.exists():
         out.rename(old)
     partial.rename(out)

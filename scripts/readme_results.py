@@ -58,11 +58,17 @@ def _cell(results: list[dict[str, Any]], like: dict[str, Any]) -> str:
     return f"{entry['value']:.1%} ({entry['low']:.1%} to {entry['high']:.1%})"
 
 
+def _holm(entry: dict[str, Any]) -> str:
+    """Holm's p where a difference is said to be shown and would not be among all of the run's comparisons."""
+    shown = entry["verdict"].startswith(("better", "worse")) and entry["p_holm"] >= 0.05
+    return f" (Holm's p = {entry['p_holm']:.3f})" if shown else ""
+
+
 def _verdicts(metrics: dict[str, Any]) -> list[str]:
     headline = metrics["headline"]
     return [
         f"- {MODELS[entry['model']]} against base, {entry['task']}, {entry['formulation']}, {entry['metric']}: "
-        f"**{entry['verdict']}**"
+        f"**{entry['verdict']}**{_holm(entry)}"
         for entry in metrics["comparisons"]
         if all(entry[key] == headline[key] for key in headline) or entry["verdict"].startswith(("better", "worse"))
     ]
@@ -77,7 +83,7 @@ def _provenance(figures: dict[str, Any]) -> str:
         f"a base of {figures['parameters'] / 1e6:.1f} million weights trained from nothing in {seconds['base']:.0f} s, "
         f"the adapter in {seconds['adapter']:.0f} s, {sum(seconds.values()):.0f} s in all. "
         "In brackets: 95 % Wilson intervals. Listed are the headline and every other difference that was shown; "
-        "p is not corrected for the number of comparisons."
+        "p stands alone, Holm's p allows for all comparisons of the run."
     )
 
 

@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     write_lines(tmp_path / "empty.jsonl", [])
     cases = {
         "none.jsonl": "cannot be read .No such file",
-        "none.parquet": "not readable as Parquet",
+        "none.parquet": "no such file",
         "broken.parquet": "not readable as Parquet",
         "columns.parquet": "no column choices, answerKey; its columns are id, question",
         "bad.jsonl": "none of 2 rows of task bad can be asked; the first: bad.jsonl, row 1: row 'x': answerKey 'Z'",

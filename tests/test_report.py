@@ -195,9 +195,15 @@ def test_the_terminal_gets_the_headline_the_first_warning_and_the_page(
         "models": {line.model: {key: getattr(line, key) for key in FIGURES} for line in lines},
         "verdicts": {line.model: line.verdict for line in lines if line.verdict},
         "warnings": ["base: first", "base: second"],
+        "left_out": {"research": 3},
+        "skipped": {"tuned": 1},
     }
     print_report(StepRecord("evaluate", {}, {}, figures=figures), tmp_path, new=True)
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].strip() == f"{tmp_path}: research, letter (chat), acc"
     assert lines[1].verdict in shown[2]
-    assert shown[3:] == ["this looks broken, not bad: base: first (and 1 more)", f"all of it: {tmp_path / 'report.md'}"]
+    assert shown[3:5] == [
+        "not asked: 3 rows of research; the report names them",
+        "not asked of tuned: 1 prompts longer than it reads; the report names them",
+    ]
+    assert shown[5:] == ["this looks broken, not bad: base: first (and 1 more)", f"all of it: {tmp_path / 'report.md'}"]

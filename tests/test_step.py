@@ -227,3 +227,27 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path, source: Path) -> None:
     with pytest.raises(UserError, match="no"):
         run_step("shout", tmp_path / "out", arguments={}, inputs={}, work=refuse)
     assert [path.name for path in tmp_path.iterdir()] == ["source.txt"]
+
+
+def test_another_steps_result_is_not_written_over(tmp_path: Path) -> None:
+    run_step("first", tmp_path / "out", arguments={}, inputs={}, work=lambda folder: {})
+    with pytest.raises(UserError, match="holds the result of the step first, which would be lost"):
+        run_step("second", tmp_path / "out", arguments={}, inputs={}, work=lambda folder: {})
+    assert read_step(tmp_path / "out").step == "first"
+
+
+def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    for number in (1, 2):
+        run_step("s", tmp_path / "out", arguments={"n": number}, inputs={}, work=lambda folder: {})
+        assert (tmp_path / "out").is_symlink()
+        assert read_step(tmp_path / "disk").arguments == {"n": number}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
+
+
+def test_a_users_folder_beside_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "out.old").mkdir()
+    (tmp_path / "out.old" / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"out\.old: holds files that no step made"):
+        run_step("s", tmp_path / "out", arguments={}, inputs={}, work=lambda folder: pytest.fail("it worked"))

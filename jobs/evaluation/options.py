@@ -50,7 +50,9 @@ def _own_name(place: str) -> str:
 def parse_options(description: str, arguments: Sequence[str] | None) -> dict[str, Any]:
     """The arguments of `evaluate_models` from a command line."""
     parser = _parser(description)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    if options.seed < 0:
+        parser.error("--seed: a whole number from 0 on")
     keys = ("tasks", "formulations", "template", "shots", "limit", "rotations", "sources", "dtype", "batch_tokens")
     given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     judge = {"endpoint": options.judge_endpoint, "model": options.judge_model}

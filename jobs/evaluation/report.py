@@ -60,6 +60,10 @@ def print_report(record: StepRecord, out: Path, new: bool) -> None:
         if line := figures["models"].get(name):
             interval = f"{line['value']:6.1%}  (95 % {line['low']:.1%} to {line['high']:.1%}, n = {line['n']})"
             print(f"  {name:<12} {interval}  {figures['verdicts'].get(name, '')}".rstrip())
+    for task, count in figures["left_out"].items():
+        print(f"not asked: {count} rows of {task}; the report names them")
+    for model, count in figures["skipped"].items():
+        print(f"not asked of {model}: {count} prompts longer than it reads; the report names them")
     if faults := figures["warnings"]:
         more = f" (and {len(faults) - 1} more)" if faults[1:] else ""
         print(f"this looks broken, not bad: {faults[0]}{more}")

@@ -30,7 +30,8 @@ class TaskRows:
     """All that a source holds of one task: its `place`, for errors, and `origin`, without this machine's folders.
 
     `benchmark` is the public one whose whole test split these rows are; None where a row of it is left out.
-    `first_shots`: its solved examples are the first of `train`, by its own convention, and not drawn.
+    `first_shots`: its solved examples are the first of `train`, by its own convention, and not drawn. `is_file`: a file
+    of the user's, whose name says nothing of its subject.
     """
 
     place: str
@@ -41,6 +42,7 @@ class TaskRows:
     benchmark: Benchmark | None = None
     inputs: dict[str, Path] = field(default_factory=dict)
     first_shots: bool = False
+    is_file: bool = False
 
 
 def sift(rows: Iterable[Located], read: Callable[[Any, int], Question]) -> tuple[list[Question], list[Rejection]]:
@@ -89,6 +91,8 @@ def read_parquet(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
 
     try:
         table = pyarrow.parquet.read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: not readable as Parquet ({first_line(error)}); make it anew") from None
     check_columns(str(path), table.column_names, columns)

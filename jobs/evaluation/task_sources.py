@@ -26,7 +26,7 @@ def file_rows(path: Path, shots: bool) -> TaskRows:
     """A Parquet or JSON Lines file in ARC's schema; its solved examples stand beside it, in a `train` file."""
     task = path.stem
     test, left_out = _read_file(path, task)
-    rows = TaskRows(str(path), path.name, test=test, left_out=left_out, inputs={f"task {task}": path})
+    rows = TaskRows(str(path), path.name, test=test, left_out=left_out, inputs={f"task {task}": path}, is_file=True)
     if shots:
         beside = path.with_name(re.sub(r"(?<![A-Za-z])test(?![A-Za-z])", "train", path.name))
         if beside == path or not beside.is_file():

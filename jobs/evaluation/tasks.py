@@ -122,7 +122,7 @@ def _task(name: str, rows: TaskRows, limit: int | None, shots: int, seed: int) -
         choice=tuple(cut(choice, limit, seed)),
         open=tuple(cut(free, limit, seed)),
         shots=_draw(name, rows, shots, seed) if choice and shots else (),
-        description=description_of(name),
+        description=description_of("" if rows.is_file else name),
         origin=rows.origin,
         benchmark=rows.benchmark,
         left_out=tuple(rows.left_out),
