@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa.statistics import CONFIDENCE
+from qa.statistics import central_interval, numbered
 
 BINS, BIN_ROWS = 15, 10  # at most so many bins, at least so many answers in each where there are that many
 RESAMPLES = 1000
@@ -62,9 +62,9 @@ def calibrate(
     bins = _bins(confidence[order], correct[order])
     ece = _ece(confidence[order], correct[order])
     drawn = _resampled(confidence, correct, order, clusters, seed)
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) - drawn.mean() + ece
+    low, high = central_interval(drawn - drawn.mean() + ece)
     brier = float(np.mean([_brier(row, place) for row, place in zip(shares, gold, strict=True)]))
-    return Calibration(ece, max(0.0, float(low)), min(1.0, float(high)), brier, len(order), bins)
+    return Calibration(ece, max(0.0, low), min(1.0, high), brier, len(order), bins)
 
 
 def _edges(n: int) -> np.ndarray:
@@ -90,12 +90,12 @@ def _resampled(
     confidence: np.ndarray, correct: np.ndarray, order: np.ndarray, clusters: Sequence[Hashable], seed: int
 ) -> np.ndarray:
     """ECE of resamples that draw whole clusters with replacement, float64 [RESAMPLES]."""
-    numbers: dict[Hashable, int] = {}
-    cluster = np.array([numbers.setdefault(name, len(numbers)) for name in clusters])[order]
-    random, even = np.random.default_rng(seed), np.full(len(numbers), 1 / len(numbers))
+    cluster = numbered(clusters)[order]
+    count = cluster.max() + 1
+    random, even = np.random.default_rng(seed), np.full(count, 1 / count)
     found = []
     for _ in range(RESAMPLES):
-        rows = order.repeat(random.multinomial(len(numbers), even)[cluster])  # still in order of confidence
+        rows = order.repeat(random.multinomial(count, even)[cluster])  # still in order of confidence
         found.append(_ece(confidence[rows], correct[rows]))
     return np.array(found)
 

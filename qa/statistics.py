@@ -84,8 +84,7 @@ def clustered_bootstrap(
     differences: Sequence[float], clusters: Sequence[Hashable], *, seed: int, resamples: int = RESAMPLES
 ) -> np.ndarray:
     """Means of resamples that draw whole clusters with replacement, float64 [resamples]."""
-    numbers: dict[Hashable, int] = {}
-    index = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+    index = numbered(clusters)
     sums = np.bincount(index, weights=np.asarray(differences, dtype=np.float64))
     sizes = np.bincount(index)
     random, means = np.random.default_rng(seed), []
@@ -93,6 +92,18 @@ def clustered_bootstrap(
         drawn = random.integers(len(sums), size=(min(500, resamples - start), len(sums)))
         means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     return np.concatenate(means)
+
+
+def numbered(clusters: Sequence[Hashable]) -> np.ndarray:
+    """A number from 0 for each cluster, in the order of their first rows, int [rows]."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+
+
+def central_interval(draws: np.ndarray) -> tuple[float, float]:
+    """The bounds between which the middle 95 % of the draws lie."""
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def paired_difference(
@@ -104,7 +115,7 @@ def paired_difference(
     differences = np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)
     n, gained, lost = len(differences), int((differences > 0).sum()), int((differences < 0).sum())
     means = clustered_bootstrap(differences, clusters, seed=seed)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = central_interval(means)
     simple = differences.var() / n
     effect = max(1.0, float(means.var() / simple)) if simple > 0 else 1.0
     return PairedDifference(

@@ -31,7 +31,7 @@ from jobs.evaluation.tasks import load_tasks
 from qa.choices import ChoicePrompt, Formulation, Item, pick
 from qa.prompts import SYSTEM_PROMPT, letter_messages, plain_cloze
 from qa.records import Answer, Question
-from tests.tiny import ADDED_TOKENS, SPECIAL_TOKENS, tiny_tokenizer
+from tests.tiny import ADDED_TOKENS, SPECIAL_TOKENS, random_model, tiny_tokenizer
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -71,7 +71,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         hub = request.getfixturevalue("shared_data") / "hub"
         test, train = chosen(*rows_of(hub / "allenai" / "ai2_arc"))
         tokenizer = renumbered(hub / "Qwen" / "Qwen2.5-3B-Instruct", test + train)
-    model = random_model(tokenizer)
+    model = random_model(tokenizer, context=4096)
     backend = TransformersBackend(model, tokenizer)
     yield World(folder, model, tokenizer, peer_of(model, tokenizer), backend, test, train)
     backend.close()
@@ -132,31 +132,6 @@ def texts_of(question: Question) -> list[str]:
     shown = letter_messages(question.question, question.choices, question.labels)
     (asked,) = chat_part("arc", [question]).messages
     return [plain_cloze(question.question), *options, *(message["content"] for message in (*shown, *asked))]
-
-
-def random_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
-    """Two layers in float32, the weights spread so that options differ by more than rounding."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    pad, _, end = (tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS[:3])
-    config = Qwen2Config(
-        vocab_size=-(-len(tokenizer) // 64) * 64,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        initializer_range=0.15,
-        bos_token_id=pad,
-        eos_token_id=end,
-        pad_token_id=pad,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Qwen2ForCausalLM(config).eval()
 
 
 def peer_of(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer) -> HFLM:

@@ -78,10 +78,23 @@ def tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 64)
 
     The weights are drawn with a spread of 0.15, seven times Qwen's own, so that options differ by more than rounding.
     """
-    import torch
-    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+    from transformers import GenerationConfig
 
     tokenizer = tiny_tokenizer(folder)
+    model = random_model(tokenizer, seed=seed, layers=layers, width=width)
+    end, pad = model.config.eos_token_id, model.config.pad_token_id
+    model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad, do_sample=False)
+    model.save_pretrained(folder)
+    return model
+
+
+def random_model(
+    tokenizer: Qwen2Tokenizer, *, seed: int = 0, layers: int = 2, width: int = 64, context: int = 2048
+) -> Qwen2ForCausalLM:
+    """The random Qwen2 in float32 for a tokenizer, in evaluation mode."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
     end, pad = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>"))
     config = Qwen2Config(
         vocab_size=-(-len(tokenizer) // 64) * 64,
@@ -90,7 +103,7 @@ def tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 64)
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=2048,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         initializer_range=0.15,
         bos_token_id=pad,
@@ -99,10 +112,7 @@ def tiny_model(folder: Path, *, seed: int = 0, layers: int = 2, width: int = 64)
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config).eval()
-    model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad, do_sample=False)
-    model.save_pretrained(folder)
-    return model
+        return Qwen2ForCausalLM(config).eval()
 
 
 def tiny_gguf(model: Path, path: Path, kind: str = "f16") -> Path:

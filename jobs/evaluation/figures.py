@@ -11,8 +11,6 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jobs.evaluation.canary import canaries
 from jobs.evaluation.groups import (
     Asked,
@@ -27,7 +25,7 @@ from jobs.evaluation.open_parts import NO_SOURCE, OPEN, SOURCES
 from qa.calibration import calibrate
 from qa.positions import Place, by_place, original_place, over_rotations, rotation_of, spread
 from qa.records import Answer, Question
-from qa.statistics import CONFIDENCE, clustered_bootstrap, holm, paired_difference, verdict, wilson
+from qa.statistics import central_interval, clustered_bootstrap, holm, paired_difference, verdict, wilson
 
 if TYPE_CHECKING:
     from jobs.evaluation.tasks import Task
@@ -200,7 +198,7 @@ def _rotated(task: str, chosen: dict[str, dict[int, int]], asked: Asked, seed: i
         return {}
     rows = [(right, questions[name].document) for name, rights in found.correct.items() for right in rights]
     means = clustered_bootstrap([right for right, _ in rows], [document for _, document in rows], seed=seed)
-    low, high = (float(bound) for bound in np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    low, high = central_interval(means)
     counts = {"n": found.n, "rotations": len(rows), "unchanged": found.unchanged}
     return counts | {"value": found.value, "low": low, "high": high}
 

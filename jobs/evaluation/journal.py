@@ -6,9 +6,17 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from jobs.step import write_json
 from qa.records import Answer
+
+
+def cut_torn_line(file: BinaryIO) -> None:
+    """Cut off the last line of a file of lines if a kill has torn it; the file then stands at its end."""
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
 
 
 class Journal:
@@ -36,8 +44,7 @@ class Journal:
         path = self._folder / f"{self._name}.{self._rank}.jsonl"
         with path.open("a+b") as file:
             if not self._whole:
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
+                cut_torn_line(file)
                 self._whole = True
             file.write("".join(f"{row.model_dump_json()}\n" for row in rows).encode())
             file.flush()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from jobs.chat_endpoint import ChatEndpoint
 from jobs.config import Judge
 from jobs.errors import UserError
+from jobs.evaluation.journal import cut_torn_line
 from jobs.evaluation.open_parts import OPEN
 from jobs.progress import bar
 from qa.prompts import Message
@@ -196,7 +197,7 @@ def _known(journal: Path) -> dict[tuple[str, ...], Verdict]:
     if not journal.is_file():
         return {}
     with journal.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+        cut_torn_line(file)
     return {verdict.key: verdict for verdict in read_records(journal, Verdict)}
 
 
