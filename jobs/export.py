@@ -8,7 +8,6 @@ which it tokenises a prompt otherwise than the model's tokenizer, is refused.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import re
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,10 @@ from typing import Any
 from jobs.arguments import path_argument
 from jobs.config import NAME
 from jobs.errors import UserError, first_line, run_main
-from jobs.gguf_writer import Provenance, write_gguf
-from jobs.progress import bar
+from jobs.gguf_export.quantizer import PLAIN, QUANTISED, quantize
+from jobs.gguf_export.writer import Provenance, write_gguf
 from jobs.step import StepRecord, run_step
 
-PLAIN = ("f16", "bf16", "f32")
-QUANTISED = {
-    "q4_k_m": "Q4_K_M",
-    "q4_0": "Q4_0",
-    "iq4_xs": "IQ4_XS",
-    "q5_k_m": "Q5_K_M",
-    "q6_k": "Q6_K",
-    "q8_0": "Q8_0",
-}
 PROBES = (
     "What does LoRA train, and what stays frozen?",
     "decomposed: cafe\u0301, \u212b, \u212a",
@@ -71,39 +61,6 @@ def _work(merged: Path, folder: Path, types: tuple[str, ...], provenance: Proven
         check_tokens(merged, path)
     sizes = {kind: path.stat().st_size for kind, path in made.items()}
     return {"files": {kind: path.name for kind, path in made.items()}, "bytes": sizes, "tensors": tensors}
-
-
-def quantize(source: Path, target: Path, kind: str) -> None:
-    """Quantise an F16 or BF16 GGUF by llama.cpp's quantiser, with all cores. Raises `UserError` with its last words."""
-    import llama_cpp
-
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{QUANTISED[kind]}")
-    said: list[str] = []
-    with bar(1, f"quantize {kind}", unit="tensor") as shown:
-
-        def listen(_level: int, text: bytes, _data: Any) -> None:
-            said.append(text.decode("utf-8", "replace").strip())
-            if place := re.match(r"\[\s*(\d+)/\s*(\d+)\]", said[-1]):
-                shown.total = int(place[2])
-                shown.update(int(place[1]) - shown.n)
-
-        callback = llama_cpp.llama_log_callback(listen)
-        llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
-        try:
-            failed = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
-        finally:
-            _restore_log()
-    if failed:
-        target.unlink(missing_ok=True)
-        raise UserError(f"{source}: llama.cpp could not quantise it to {kind}: {' '.join(said[-2:])}")
-
-
-def _restore_log() -> None:
-    import llama_cpp
-    from llama_cpp._logger import llama_log_callback
-
-    llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))
 
 
 def check_tokens(merged: Path, path: Path) -> None:

@@ -125,7 +125,7 @@ def _merge(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
 
 def _export(config: RunConfig, run: Path, out: Path) -> Outcome:
     from jobs.export import export
-    from jobs.gguf_writer import Provenance
+    from jobs.gguf_export.writer import Provenance
 
     names = _repositories(config)
     provenance = Provenance(
@@ -140,7 +140,7 @@ def _export(config: RunConfig, run: Path, out: Path) -> Outcome:
 def _export_base(config: RunConfig, base: str, out: Path) -> Outcome:
     """The base by the same quantiser: what the page compares with, whatever others have published of it."""
     from jobs.export import export
-    from jobs.gguf_writer import Provenance
+    from jobs.gguf_export.writer import Provenance
     from jobs.merge import base_folder
 
     origin = "" if config.base.pretrain else config.base.model

@@ -178,7 +178,7 @@ def _write_adapter(base: Path, folder: Path) -> None:
 
 def _merge_and_export(run: Path) -> None:
     from jobs.export import export
-    from jobs.gguf_writer import Provenance
+    from jobs.gguf_export.writer import Provenance
     from jobs.merge import merge
 
     merge(str(run / "base"), run / "adapter", run / "merged")

@@ -85,7 +85,7 @@ def publish(store: Any, folder: Path) -> None:
 
 def make_gguf(folder: Path, seed_number: int) -> Path:
     """A folder with one tiny random model as `<name>-q4_k_m.gguf` (F16 inside: its rows are too narrow for Q4_K)."""
-    from jobs.gguf_writer import Provenance, write_gguf
+    from jobs.gguf_export.writer import Provenance, write_gguf
     from tests.tiny import tiny_model
 
     source = folder.with_name(folder.name + "-source")

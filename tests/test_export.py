@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from jobs.errors import UserError
 from jobs.export import check_tokens, export
-from jobs.gguf_writer import Provenance, write_gguf
+from jobs.gguf_export.writer import Provenance, write_gguf
 from jobs.step import read_step
 from tests.tiny import CHAT_TEMPLATE, tiny_model
 

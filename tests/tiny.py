@@ -117,7 +117,7 @@ def random_model(
 
 def tiny_gguf(model: Path, path: Path, kind: str = "f16") -> Path:
     """The model folder as one GGUF file of type f16, bf16 or f32."""
-    from jobs.gguf_writer import Provenance, write_gguf
+    from jobs.gguf_export.writer import Provenance, write_gguf
 
     write_gguf(model, path, kind, Provenance(name=path.stem))
     return path
