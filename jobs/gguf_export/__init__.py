@@ -1,1 +1,1 @@
-"""What an export is made of: the GGUF writer, the importance matrix, the quantiser, and the checks before publishing."""
+"""What an export is made of: the GGUF writer, the importance matrix, the quantiser, and the gate before publishing."""
