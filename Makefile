@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo loop test lint bench clean browser
+.PHONY: demo loop test lint bench clean browser llama-tools llama-tools-for-ci
 
 demo: $(READY)
 	$(RUN) scripts/demo.py --port $(PORT)
@@ -17,7 +17,7 @@ demo: $(READY)
 loop: $(READY)
 	$(RUN) scripts/demo.py --no-page
 
-test: $(READY) browser
+test: $(READY) browser llama-tools-for-ci
 	$(RUN) -m pytest
 
 lint: $(READY)
@@ -31,6 +31,14 @@ bench: $(READY)
 browser:
 	@if [ -n "$$CI" ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; fi
+
+# llama.cpp's converter and tools, which the export is compared with; where they are missing, those tests skip.
+llama-tools: $(READY)
+	$(RUN) scripts/llama_tools.py
+
+llama-tools-for-ci: $(READY)
+	@if [ -n "$$CI" ]; then $(RUN) scripts/llama_tools.py --only quantize,imatrix,perplexity \
+		|| echo "the tests against llama.cpp's own tools will skip"; fi
 
 $(READY): scripts/setup_env.py requirements.txt constraints.txt pyproject.toml scripts/llama-core.cmake
 	$(PYTHON) scripts/setup_env.py --venv $(VENV) --wheels "$(WHEELS)"

@@ -50,25 +50,34 @@ def pip(python: Path, what: str, *words: str, wheels: str, environment: dict[str
     command += ["--constraint", str(ROOT / "constraints.txt")]
     if wheels:
         command += ["--find-links", wheels]
+    result = watch(command, what, environment)
+    if result.returncode:
+        print(result.stdout)
+        stop(f"{what} failed (above: pip's own words)")
+
+
+def watch(command: list[str], what: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command, saying what goes on and for how long; its words (stdout and stderr) are in the result."""
     begun = time.monotonic()
     done = threading.Event()
     ticker = threading.Thread(target=_tick, args=(what, begun, done), daemon=True)
     ticker.start()
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    done.set()
-    ticker.join()
-    if result.returncode:
-        print(result.stdout)
-        stop(f"{what} failed (above: pip's own words)")
-    print(f"\r{what}: {time.monotonic() - begun:.0f} s".ljust(78), flush=True)
+    try:
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    finally:
+        done.set()
+        ticker.join()
+    if not result.returncode:
+        print(f"\r{what}: {time.monotonic() - begun:.0f} s".ljust(78), flush=True)
+    return result
 
 
 def _tick(what: str, begun: float, done: threading.Event) -> None:

@@ -27,6 +27,7 @@ os.environ.update(
     MPLBACKEND="agg",
 )
 os.environ.pop("HF_TOKEN", None)
+LLAMA_CPP = Path(os.environ.get("FOOTNOTE_LLAMA_CPP") or ROOT / "build" / "llama.cpp")
 for name in [name for name in os.environ if name.startswith("FOOTNOTE_")]:
     del os.environ[name]  # the page of a test serves what the test says
 
@@ -37,3 +38,21 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("the folder of real data, ../shared/data, is absent")
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_source() -> Path:
+    """llama.cpp's source as the pinned llama-cpp-python has it: convert_hf_to_gguf.py, conversion/, gguf-py/."""
+    return _llama_cpp("source", "convert_hf_to_gguf.py")
+
+
+@pytest.fixture(scope="session")
+def llama_tools() -> Path:
+    """The folder of llama-quantize, llama-imatrix, llama-perplexity and, where they were built, the other tools."""
+    return _llama_cpp("bin", "llama-quantize")
+
+
+def _llama_cpp(folder: str, file: str) -> Path:
+    if not (LLAMA_CPP / folder / file).exists():
+        pytest.skip(f"llama.cpp's {folder} ({file}) is absent; run `make llama-tools`")
+    return LLAMA_CPP / folder

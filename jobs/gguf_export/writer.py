@@ -1,201 +1,113 @@
-"""A transformers folder of a Qwen2 or Qwen3 dense model → one F16, BF16 or F32 GGUF file, tensor by tensor."""
+"""A transformers folder of a dense Qwen2 or Qwen3 → one F16, BF16 or F32 GGUF file, 256 KiB at a time.
+
+Tensors, types and the metadata that llama.cpp reads are those of its own convert_hf_to_gguf.py, which
+tests/test_gguf_writer.py compares them with. Neither a model nor an embedding is ever held in memory, and torch is not
+needed.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from jobs.errors import UserError
+from jobs.gguf_export.architecture import Architecture, Slot, read_architecture
+from jobs.gguf_export.floats import bits_type, read_as
+from jobs.gguf_export.metadata import Provenance, add_general, add_sampling, add_shape
+from jobs.gguf_export.tensors import find_tensors
+from jobs.gguf_export.vocabulary import add_vocabulary
 from jobs.progress import bar
+from jobs.safetensors_stream import WIDTHS
 
 if TYPE_CHECKING:
     import gguf
     import numpy as np
 
-ARCHITECTURES = {"Qwen2ForCausalLM": "QWEN2", "Qwen3ForCausalLM": "QWEN3"}
-PRE_TOKENIZER = "qwen2"  # llama.cpp's name of Qwen2Tokenizer's splitting rule
+FILE_TYPES = {"f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "f32": "ALL_F32"}
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What the file says of itself in `general.*`; empty values are left out."""
+class Output:
+    """A tensor of the file: llama.cpp's name, the shape as transformers has it, type, and its bits in pieces."""
 
     name: str
-    licence: str = ""
-    base_model: str = ""  # Hub id
-    datasets: tuple[str, ...] = ()
-    tags: tuple[str, ...] = field(default=("footnote", "text-generation"))
+    shape: tuple[int, ...]
+    kind: str
+    pieces: Iterable[np.ndarray]
 
 
 def write_gguf(model: Path, path: Path, kind: str, provenance: Provenance) -> int:
     """Write `model` as GGUF of type `kind` (f16, bf16 or f32); returns the number of tensors.
 
-    Norms and biases stay float32, tied embeddings are written once, tokens beyond the tokenizer's are padding.
+    Norms and biases stay float32, tied embeddings are written once, tokens beyond the tokenizer's are padding. Raises
+    `UserError` naming file and tensor or key for what cannot be exported; no file is left then.
     """
     import gguf
 
-    config = _config(model)
-    arch = gguf.MODEL_ARCH[ARCHITECTURES[config["architectures"][0]]]
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
-    _add_general(writer, kind, provenance)
-    _add_shape(writer, config)
-    _add_vocabulary(writer, model, config["vocab_size"])
-    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
-    tied = config.get("tie_word_embeddings", False)
-    tensors = list(_tensors(model, names, tied))
-    for _, name, shape, _ in tensors:
-        stored = _storage(kind, shape)
-        width = 4 if stored == gguf.GGMLQuantizationType.F32 else 2
-        size = width * _product(shape)
-        dtype = _dtype(stored)
-        writer.add_tensor_info(name, shape, dtype, size, raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    with bar(len(tensors), f"write {kind}", unit="tensor") as shown:
-        for source, _, shape, shard in tensors:
-            writer.write_tensor_data(_load(shard, source, _storage(kind, shape)))
-            shown.update()
-    writer.close()
-    return len(tensors)
+    architecture = read_architecture(model)
+    slots = architecture.slots()
+    entries = find_tensors(model, architecture)
+    writer = gguf.GGUFWriter(path, architecture.name)
+    _add_metadata(writer, model, kind, provenance, architecture)
+    outputs = []
+    for name, entry in entries.items():
+        stored = storage(kind, slots[name])
+        pieces = read_as(entry, stored, f"{entry.path}: {name}")
+        outputs.append(Output(slots[name].name, entry.shape, stored, pieces))
+    write_file(writer, path, outputs)
+    return len(outputs)
 
 
-def _config(model: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{model}/config.json: cannot be read ({error}); expected a transformers model") from None
-    architecture = (config.get("architectures") or ["none named"])[0]
-    if architecture not in ARCHITECTURES:
-        raise UserError(f"{model}: {architecture} cannot be exported; supported: {', '.join(ARCHITECTURES)}")
-    return config
+def storage(kind: str, slot: Slot) -> str:
+    """Norms and biases are float32 in every file: llama.cpp adds and multiplies them in it."""
+    return "F32" if len(slot.shape) == 1 else kind.upper()
 
 
-def _add_general(writer: gguf.GGUFWriter, kind: str, provenance: Provenance) -> None:
+def _add_metadata(
+    writer: gguf.GGUFWriter, model: Path, kind: str, provenance: Provenance, architecture: Architecture
+) -> None:
     import gguf
+    from gguf.utility import size_label
 
-    types = gguf.LlamaFileType
+    weights = sum(math.prod(slot.shape) for slot in architecture.slots().values())
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(provenance.name)
-    if provenance.licence:
-        writer.add_license(provenance.licence)
-    if provenance.base_model:
-        writer.add_base_model_count(1)
-        writer.add_base_model_name(0, provenance.base_model.rpartition("/")[2])
-        writer.add_base_model_repo_url(0, f"https://huggingface.co/{provenance.base_model}")
-    if provenance.datasets:
-        writer.add_dataset_count(len(provenance.datasets))
-        for index, name in enumerate(provenance.datasets):
-            writer.add_dataset_name(index, name)
-    writer.add_tags(list(provenance.tags))
-    writer.add_languages(["en"])
-    writer.add_file_type({"f16": types.MOSTLY_F16, "bf16": types.MOSTLY_BF16, "f32": types.ALL_F32}[kind])
+    add_sampling(writer, model)
+    add_general(writer, provenance)
+    writer.add_size_label(size_label(weights, weights, 0, 0))
+    add_shape(writer, architecture)
+    writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[kind]])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    add_vocabulary(writer, model, architecture.vocabulary)
 
 
-def _add_shape(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
-    rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10000.0)}
-    if rope.get("rope_type", "default") != "default" or config.get("rope_scaling"):
-        raise UserError(f"config.json: rope type {rope.get('rope_type')!r} cannot be exported, only 'default'")
-    heads = config["num_attention_heads"]
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(config.get("num_key_value_heads", heads))
-    writer.add_rope_freq_base(rope["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    if (head := config.get("head_dim")) is not None:
-        writer.add_key_length(head)
-        writer.add_value_length(head)
-
-
-def _add_vocabulary(writer: gguf.GGUFWriter, model: Path, rows: int) -> None:
-    import gguf
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    names = {number: token for token, number in tokenizer.get_vocab().items()}
-    if max(names) >= rows:
-        raise UserError(f"{model}: the tokenizer has ids up to {max(names)}, the embedding only {rows} rows")
-    special = tokenizer.added_tokens_decoder
-    tokens, types = [], []
-    for number in range(rows):
-        tokens.append(names.get(number, f"[PAD{number}]"))
-        if number not in names:
-            types.append(gguf.TokenType.UNUSED)
-        elif number in special:
-            control = special[number].special or _looks_special(names[number])
-            types.append(gguf.TokenType.CONTROL if control else gguf.TokenType.USER_DEFINED)
-        else:
-            types.append(gguf.TokenType.NORMAL)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PRE_TOKENIZER)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    vocabulary = gguf.SpecialVocab(model, load_merges=True)
-    vocabulary.add_special_token.setdefault("bos", False)  # Qwen has none; llama.cpp would otherwise guess
-    vocabulary.add_to_gguf(writer, quiet=True)
-
-
-def _looks_special(token: str) -> bool:
-    """Added but not marked special, yet written like a control token: llama.cpp's converter makes it one too."""
-    return token.startswith("<|") and token.endswith("|>")
-
-
-def _tensors(model: Path, names: gguf.TensorNameMap, tied: bool) -> Iterator[tuple[str, str, tuple[int, ...], Path]]:
-    """(source name, GGUF name, shape, file) of every tensor to write, in the files' order."""
-    from jobs.safetensors_stream import read_header
-
-    for shard in sorted(model.glob("*.safetensors")):
-        for source, entry in read_header(shard).items():
-            if source == "__metadata__" or (tied and source == "lm_head.weight"):
-                continue
-            name = names.get_name(source, try_suffixes=(".weight", ".bias"))
-            if name is None:
-                raise UserError(f"{shard}: tensor {source} has no name in llama.cpp, so the model cannot be exported")
-            yield source, name, tuple(entry["shape"]), shard
-
-
-def _storage(kind: str, shape: tuple[int, ...]) -> gguf.GGMLQuantizationType:
+def write_file(writer: gguf.GGUFWriter, path: Path, outputs: list[Output]) -> None:
+    """Write header, metadata and tensors, and close; whatever interrupts it, no partial file is left."""
     import gguf
 
-    types = gguf.GGMLQuantizationType
-    if len(shape) == 1:
-        return types.F32
-    return {"f16": types.F16, "bf16": types.BF16, "f32": types.F32}[kind]
+    for output in outputs:
+        size = math.prod(output.shape) * WIDTHS[output.kind]
+        stored = gguf.GGMLQuantizationType[output.kind]
+        writer.add_tensor_info(output.name, output.shape, bits_type(output.kind), size, raw_dtype=stored)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        with bar(len(outputs), f"write {path.name}", unit="tensor") as shown:
+            for output in outputs:
+                _append(writer, iter(output.pieces))
+                shown.update()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        writer.close()
 
 
-def _dtype(stored: gguf.GGMLQuantizationType) -> Any:
-    import gguf
-    import numpy as np
-
-    types = gguf.GGMLQuantizationType
-    return np.dtype({types.F32: np.float32, types.F16: np.float16, types.BF16: np.uint16}[stored])
-
-
-def _load(shard: Path, source: str, stored: gguf.GGMLQuantizationType) -> np.ndarray:
-    """One tensor in its stored type. An F16 that overflows is an error: BF16 reaches further."""
-    import gguf
-    import torch
-    from safetensors import safe_open
-
-    with safe_open(shard, framework="pt") as tensors:
-        tensor = tensors.get_tensor(source)
-    if stored == gguf.GGMLQuantizationType.BF16:
-        return tensor.to(torch.bfloat16).view(torch.int16).numpy().view("uint16")
-    array = tensor.to(torch.float16 if stored == gguf.GGMLQuantizationType.F16 else torch.float32)
-    if not torch.isfinite(array).all():
-        raise UserError(f"{shard}: {source} holds NaN, infinity or a value beyond float16; export bf16 instead")
-    return array.numpy()
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for extent in shape:
-        result *= extent
-    return result
+def _append(writer: gguf.GGUFWriter, pieces: Iterator[np.ndarray]) -> None:
+    file: IO[bytes] = writer.fout[0]
+    writer.write_padding(file, file.tell())
+    for piece in pieces:
+        file.write(memoryview(piece).cast("B"))
+    writer.write_padding(file, file.tell())
