@@ -6,6 +6,7 @@ most of it the vocabulary); the format is ggml's docs/gguf.md, versions 2 and 3,
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from dataclasses import dataclass
@@ -29,12 +30,23 @@ class GgufError(ValueError):
 
 
 @dataclass(frozen=True)
+class GgufTensor:
+    """One entry of the file's table: extents with the row's length first, and ggml's number of the type."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    bytes: int
+    offset: int  # from the start of the data
+
+
+@dataclass(frozen=True)
 class GgufHeader:
     """What the file says of itself. `metadata` holds single values and, for arrays, their lengths."""
 
     version: int
     metadata: dict[str, str | int | float | bool]
-    tensors: int
+    tensors: tuple[GgufTensor, ...]
     bytes_needed: int
 
 
@@ -66,24 +78,21 @@ class _Reader:
             raise GgufError(f"{self.path}: GGUF version {version} is not known (2 and 3 are)")
         tensors, entries = self.count("<Q"), self.count("<Q")
         metadata = {self.string(): self.value(self.scalar("<I")) for _ in range(entries)}
-        ends = [self.tensor_end() for _ in range(tensors)]
+        table = tuple(self.tensor() for _ in range(tensors))
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1:
             raise GgufError(f"{self.path}: damaged header (alignment {alignment!r})")
         data = -(-self.at // alignment) * alignment
-        return GgufHeader(version, metadata, tensors, data + max(ends, default=0))
+        return GgufHeader(version, metadata, table, data + max((part.offset + part.bytes for part in table), default=0))
 
-    def tensor_end(self) -> int:
-        """Where a tensor ends, in bytes from the start of the data."""
-        self.string()
-        dimensions = self.scalar("<I")
+    def tensor(self) -> GgufTensor:
+        name, dimensions = self.string(), self.scalar("<I")
         if dimensions > 4:
             raise GgufError(f"{self.path}: damaged header (a tensor of {dimensions} dimensions)")
-        weights = 1
-        for _ in range(dimensions):
-            weights *= self.scalar("<Q")
-        per_block, block_bytes = BLOCKS.get(self.scalar("<I"), (1, 0))
-        return self.scalar("<Q") + -(-weights // per_block) * block_bytes
+        shape = tuple(self.scalar("<Q") for _ in range(dimensions))
+        kind = self.scalar("<I")
+        per_block, block_bytes = BLOCKS.get(kind, (1, 0))
+        return GgufTensor(name, shape, kind, -(-math.prod(shape) // per_block) * block_bytes, self.scalar("<Q"))
 
     def value(self, kind: int) -> str | int | float | bool:
         if kind == STRING:

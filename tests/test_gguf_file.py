@@ -32,7 +32,7 @@ def whole(tmp_path: Path) -> Path:
 
 def test_a_whole_file_is_read(whole: Path) -> None:
     header = check_gguf(whole)
-    assert (header.version, header.tensors, header.bytes_needed) == (3, 2, whole.stat().st_size)
+    assert (header.version, len(header.tensors), header.bytes_needed) == (3, 2, whole.stat().st_size)
     assert header.metadata["general.name"] == "tiny é"
     assert header.metadata["tokenizer.ggml.tokens"] == 3
     assert header.metadata["qwen2.rope.freq_base"] == 10000.0
