@@ -154,7 +154,7 @@ def pull_metrics(repository: str, *, revision: str = "main", variable: str = MOD
 
 def pick_gguf(names: list[str], variable: str = MODEL_VARIABLE) -> str:
     """The one Q4_K_M file among the files of a repository, or its only GGUF. Raises `ArtifactError` naming all."""
-    found = sorted(name for name in names if name.endswith(".gguf"))
+    found = sorted(name for name in names if name.endswith(".gguf") and "imatrix" not in name)
     wanted = [name for name in found if DEFAULT_TYPE.lower() in name.lower() and not _SPLIT.search(name)]
     choice = wanted or found
     if len(choice) != 1:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from qa.llama import Aborted, Context, Model, ModelFileError, sample, sampler
+from qa.llama import Aborted, Context, Model, ModelFileError
 from qa.prompt_cache import PromptCache
 from qa.prompts import Message, PromptEncoder
+from qa.sampling import sample, sampler
 from qa.stops import cut
 
 __all__ = ["Aborted", "Chunk", "Engine", "ModelFileError", "PromptTooLong"]
@@ -60,15 +61,21 @@ class Engine:
         self._cache = PromptCache(context, model.im_end)
 
     @classmethod
-    def load(cls, path: Path, *, n_ctx: int = 2048, n_threads: int | None = None) -> Self:
-        """Load a GGUF file; without `n_threads` every core is used, or one for a tiny file. Raises `ModelFileError`."""
+    def load(cls, path: Path, *, n_ctx: int = 2048, n_threads: int | None = None, adapter: Path | None = None) -> Self:
+        """Load a GGUF file, with a LoRA adapter in GGUF on it where one is given. Raises `ModelFileError`.
+
+        Without `n_threads` every core is used, or one for a tiny file.
+        """
         model = Model(path)
         cores = 1 if path.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
         try:
+            lora = model.adapter(adapter) if adapter else None  # before the context, which makes room for it
             context = Context(model, n_ctx, n_threads or cores)
         except ModelFileError as error:
             model.close()
             raise ModelFileError(f"{path}: {error}") from None
+        if lora is not None:
+            context.wear(lora)
         return cls(path.stem, model, context)
 
     @property

@@ -106,8 +106,20 @@ class Model:
         """Whether a token ends the answer."""
         return llama_cpp.llama_vocab_is_eog(self.vocabulary, token)
 
+    def adapter(self, path: Path) -> llama_cpp.llama_adapter_lora_p:
+        """Load a LoRA adapter in GGUF, which lives as long as the model. Raises `ModelFileError`."""
+        try:
+            check_gguf(path)
+        except GgufError as error:
+            raise ModelFileError(str(error)) from None
+        _complaints.clear()
+        found = llama_cpp.llama_adapter_lora_init(self.pointer, str(path).encode())
+        if not found:
+            raise ModelFileError(f"{path}: llama.cpp cannot put it on this model ({_reason()})")
+        return found
+
     def close(self) -> None:
-        """Free the weights; safe to repeat."""
+        """Free the weights, and adapters with them; safe to repeat."""
         with self._open:
             pointer, self.pointer = self.pointer, None
             if pointer:
@@ -167,6 +179,13 @@ class Context:
             watcher.join()
             self._flag[0] = b"\0"
 
+    def wear(self, adapter: llama_cpp.llama_adapter_lora_p) -> None:
+        """Add a LoRA adapter of the model, at full strength; what was computed before is forgotten."""
+        adapters, scales = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter), (ctypes.c_float * 1)(1.0)
+        if code := llama_cpp.llama_set_adapters_lora(self.pointer, adapters, 1, scales):
+            raise RuntimeError(f"llama_set_adapters_lora returned {code}")
+        self.forget(-1)
+
     def decode(self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int], wanted: Sequence[int]):
         """Compute `tokens` (at most BATCH), each at a position of a sequence, with logits at the `wanted` indices."""
         batch = self.batch
@@ -191,6 +210,13 @@ class Context:
         total = float(top) + np.log(np.exp(row - top).sum(dtype=np.float64))
         return row[np.asarray(tokens)].astype(np.float64) - total
 
+    def logits(self, indices: Sequence[int]) -> np.ndarray:
+        """Raw logits, float32 [len(indices), vocabulary], after those `wanted` positions of the last batch; a copy."""
+        rows = np.empty((len(indices), self.model.size), dtype=np.float32)
+        for row, index in zip(rows, indices, strict=True):
+            row[:] = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self.pointer, index), (self.model.size,))
+        return rows
+
     def share(self, source: int, target: int) -> None:
         """Make `target` hold what `source` holds, without copying."""
         self.forget(target)
@@ -206,31 +232,6 @@ class Context:
         if pointer:
             llama_cpp.llama_batch_free(self.batch)
             llama_cpp.llama_free(pointer)
-
-
-@contextmanager
-def sampler(temperature: float, top_p: float, top_k: int, seed: int) -> Iterator[llama_cpp.llama_sampler_p]:
-    """llama.cpp's sampler chain: greedy at temperature 0, else top-k, top-p, temperature, draw."""
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    parts = [llama_cpp.llama_sampler_init_greedy()]
-    if temperature > 0:
-        parts = [
-            llama_cpp.llama_sampler_init_top_k(top_k),
-            llama_cpp.llama_sampler_init_top_p(top_p, 1),
-            llama_cpp.llama_sampler_init_temp(temperature),
-            llama_cpp.llama_sampler_init_dist(seed % 0xFFFFFFFF),  # 0xFFFFFFFF itself asks for a random seed
-        ]
-    for part in parts:
-        llama_cpp.llama_sampler_chain_add(chain, part)
-    try:
-        yield chain
-    finally:
-        llama_cpp.llama_sampler_free(chain)
-
-
-def sample(chain: llama_cpp.llama_sampler_p, context: Context) -> int:
-    """Draw the next token from the logits of the last position computed."""
-    return llama_cpp.llama_sampler_sample(chain, context.pointer, -1)
 
 
 def _reason() -> str:
