@@ -5,28 +5,36 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import evaluate_against_lm_eval as evaluate
-from benchmarks import merge_against_peft
+from benchmarks import export_against_llama_cpp as export
+from benchmarks.random_model import LAYERS
+from jobs.arguments import path_argument
 from jobs.errors import run_main
 
-NAMES = ("merge", "evaluate")
+NAMES = ("export", "evaluate")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--rounds", type=_positive, help=f"default: export {export.ROUNDS}, evaluate {evaluate.ROUNDS}")
+    parser.add_argument("--tokenizer", default=evaluate.TOKENIZER, help="on the Hub or a folder (default: %(default)s)")
+    group = parser.add_argument_group("export")
+    group.add_argument("--layers", type=_positive, default=LAYERS, help="of the 3B's shape (default: %(default)s, all)")
+    group.add_argument("--keep", type=path_argument, metavar="DIR", help="make the model there, or find it there")
     group = parser.add_argument_group("evaluate")
     group.add_argument("--rows", type=_positive, help=f"questions of each setting (default: {_usual_rows()})")
-    group.add_argument("--rounds", type=_positive, default=evaluate.ROUNDS, help="default: %(default)s")
     group.add_argument("--arc", default=str(evaluate.ARC), help="a folder laid out like allenai/ai2_arc, or that name")
-    group.add_argument("--tokenizer", default=evaluate.TOKENIZER, help="on the Hub, or a folder (default: %(default)s)")
-    options = vars(parser.parse_args())
-    names = options.pop("names") or NAMES
+    options = parser.parse_args()
+    names = options.names or NAMES
     if unknown := [name for name in names if name not in NAMES]:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
-    if "merge" in names:
-        merge_against_peft.main()
+    shared = {"tokenizer": options.tokenizer}
+    if "export" in names:
+        rounds = options.rounds or export.ROUNDS
+        export.main(**shared, layers=options.layers, rounds=rounds, keep=options.keep)
     if "evaluate" in names:
-        evaluate.main(**options)
+        rounds = options.rounds or evaluate.ROUNDS
+        evaluate.main(**shared, arc=options.arc, rows=options.rows, rounds=rounds)
 
 
 def _usual_rows() -> str:

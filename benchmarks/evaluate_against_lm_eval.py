@@ -217,11 +217,11 @@ def heading(rounds: int) -> str:
         versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "transformers", "lm-eval"))
     except PackageNotFoundError as error:
         raise UserError(f"{error.name} is not installed; install the extras jobs and dev") from None
-    machine = f"{os.cpu_count()} cores of {_cpu()}"
+    machine = f"{os.cpu_count()} cores of {cpu_name()}"
     return f"multiple choice: ours against lm-eval's (batches of {BATCH}), rounds: {rounds}\n{machine}; {versions}"
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """The processor's name as Linux gives it, its architecture elsewhere."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []

@@ -6,12 +6,12 @@ starts, on both sides. lm-eval is handed its requests as text: its task files an
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paired import own_peak_bytes
 from qa.choices import Formulation
 from qa.records import Question, Record
 
@@ -79,7 +79,7 @@ def examine(side: str, exam: Exam) -> Result:
     with torch.inference_mode():
         model(torch.tensor([[0]]))
     answer = SIDES[side](model, tokenizer)
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    loaded = own_peak_bytes()
     begun = time.process_time()
     rows = answer(exam)
     seconds = time.process_time() - begun
