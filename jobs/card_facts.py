@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jobs.card_gguf import gguf_type, verdicts
 from jobs.errors import UserError
 from jobs.gate import Verified, verify
+from jobs.gguf_export.ladder_table import LadderTable, ladder_table
 from jobs.licences import Licence, base_licence, count_licences, documents_licence
 from jobs.lineage import check_lineage
 from jobs.step import StepRecord, read_step
@@ -20,7 +22,7 @@ from qa.prompts import SYSTEM_PROMPT
 from qa.records import SPLITS, Passage, Question, read_records
 
 REQUIRED = ("passages", "questions", "dataset", "adapter", "merged", "gguf", "evaluation")
-OPTIONAL = ("base", "base_gguf")
+OPTIONAL = ("base", "base_gguf", "adapter_gguf", "ladder")
 ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
 MODELS = ("base", "adapter", "merged", "gguf")  # names in the evaluation, in the order of a result table
 OWN, ARC = "research_qa", "arc"  # the configurations of the data set
@@ -29,6 +31,7 @@ PICTURES = {  # of the evaluation, with what each shows
     "evaluation/flips.png": "Questions that both, only the base, only the other model or neither answered rightly",
     "evaluation/reliability.png": "How often an answer is right that the model is so sure of",
 }
+LADDER_PICTURES = {"ladder/ladder.png": "What each type keeps of the F16 file, against its size"}
 EXAMPLE_QUESTION = "What is the key idea of LoRA?"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -45,9 +48,11 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path, names: Repositories) -> Run:
-        """Raises `UserError` naming the first step that has not finished, or was made from something else."""
+        """Raises `UserError` naming a step that has not finished, was not verified, or was made from something else."""
         optional = [name for name in OPTIONAL if (folder / name).exists()]
         steps = {name: read_step(folder / name) for name in (*REQUIRED, *optional)}
+        for name in {"gguf", "base_gguf"} & steps.keys():
+            verdicts(folder / name, steps[name])
         check_lineage(folder, steps)
         return cls(folder, names, steps)
 
@@ -55,6 +60,16 @@ class Run:
     def verified(self) -> Verified:
         """What was verified of the GGUF file. Raises `UserError` where it does not answer as the merged weights."""
         return verify(self.folder)
+
+    @cached_property
+    def ladder(self) -> LadderTable | None:
+        """What each type costs and keeps, where it was measured."""
+        return ladder_table(_json(self.folder / "ladder" / "ladder.json")) if "ladder" in self.steps else None
+
+    @property
+    def ladder_pictures(self) -> dict[str, str]:
+        """The ladder's pictures by path, with what each shows."""
+        return LADDER_PICTURES if "ladder" in self.steps else {}
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -193,11 +208,6 @@ class Run:
         if last == "base_gguf" and not self.own_base:
             way = ("base_gguf",)
         return {name: self.steps[name] for name in way if name in self.steps}
-
-
-def gguf_type(name: str) -> str:
-    """`footnote-tiny-q4_k_m.gguf` → `Q4_K_M`, as llama.cpp and Ollama name it."""
-    return Path(name).stem.rpartition("-")[2].upper()
 
 
 @dataclass(frozen=True)

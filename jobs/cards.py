@@ -9,13 +9,12 @@ from typing import Any
 import yaml
 from huggingface_hub import DatasetCardData, ModelCardData, SpaceCardData
 
-from jobs.card_facts import ARC, OWN, Run, gguf_type
+from jobs.card_facts import ARC, OWN, Run
+from jobs.card_gguf import gguf_files, served_file, verdicts
 from jobs.card_render import ROOT, render
 from jobs.card_results import model_index
-from jobs.errors import UserError
 from jobs.licences import count_licences, documents_licence
-from jobs.step import StepRecord
-from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE, ArtifactError, pick_gguf
+from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE
 from qa.records import SPLITS, Question
 
 EXAMPLES, SEED = 10, 17  # rows shown in the data set's card
@@ -64,7 +63,9 @@ def space_header() -> dict[str, Any]:
 
 def _adapter(run: Run) -> str:
     data = _model_data(run, "adapter", base=run.base, relation="adapter", library="peft", tags=["lora"])
-    return render("adapter", run, data, title=run.names.adapter.split("/")[1], licence=run.licence)
+    step = run.steps.get("adapter_gguf")
+    lora = step.figures["verified"] if step else None
+    return render("adapter", run, data, title=run.names.adapter.split("/")[1], licence=run.licence, lora=lora)
 
 
 def _merged(run: Run) -> str:
@@ -80,12 +81,7 @@ def _base(run: Run) -> str:
 def _gguf(run: Run, kind: str) -> str:
     parent = run.names.merged if kind == "gguf" else run.base
     repository = getattr(run.names, kind)
-    files = gguf_files(run.steps[kind])
-    try:
-        default = pick_gguf([file["name"] for file in files])
-    except ArtifactError as error:
-        reason = str(error).partition(";")[0]
-        raise UserError(f"{run.folder / kind}: {reason}; set export.types so that there is one, and export") from None
+    files, default = gguf_files(run.steps[kind]), served_file(run.folder / kind, run.steps[kind])
     data = _model_data(run, kind, base=parent, relation="quantized", library="gguf", tags=["llama.cpp", "ollama"])
     return render(
         "gguf",
@@ -98,16 +94,9 @@ def _gguf(run: Run, kind: str) -> str:
         repository=repository,
         files=files,
         default=next(file for file in files if file["name"] == default),
+        verdicts=verdicts(run.folder / kind, run.steps[kind]),
+        imatrix=run.steps[kind].figures["imatrix"],
     )
-
-
-def gguf_files(step: StepRecord) -> list[dict[str, Any]]:
-    """Name, type, size and SHA-256 of the GGUF files that a step made."""
-    return [
-        {"name": name, "type": gguf_type(name), **entry}
-        for name, entry in sorted(step.outputs.items())
-        if name.endswith(".gguf")
-    ]
 
 
 def _dataset(run: Run) -> str:

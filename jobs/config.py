@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
-GgufType = Literal["f16", "bf16", "f32", "q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
+QuantisedType = Literal["q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
+GgufType = Literal["f16", "bf16", "f32", QuantisedType]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
@@ -138,10 +139,19 @@ class Export(Section):
     """Which GGUF files are made, in llama.cpp's names. The first quantised one is evaluated and served."""
 
     types: tuple[GgufType, ...] = Field(("f16", "q4_k_m"), min_length=1)
+    imatrix_tokens: int = Field(100_000, ge=0)  # of training rows that the importance matrix is made from; 0: none
 
     @property
     def served(self) -> str:
         return next((kind for kind in self.types if kind not in ("f16", "bf16", "f32")), self.types[0])
+
+
+class Ladder(Section):
+    """Which types are measured against the F16 file, with and without importance matrix, and on how much."""
+
+    types: tuple[QuantisedType, ...] = ("q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0")  # empty: no ladder
+    tokens: int = Field(8192, ge=512)  # of held-out text
+    questions: int = Field(200, ge=1)  # of multiple choice, of the test split
 
 
 class Judge(Section):
@@ -199,5 +209,6 @@ class RunConfig(Section):
     base: Base = Base()
     train: Train = Train()
     export: Export = Export()
+    ladder: Ladder = Ladder()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()

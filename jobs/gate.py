@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import UserError
+from jobs.gguf_export.accuracy import KNOWN, beats_chance, chance_of, worse
 from qa.records import Answer
-from qa.statistics import CONFIDENCE, mcnemar, wilson
+from qa.statistics import CONFIDENCE, wilson
 
 # Where the merged weights know something, four bits turn few answers: on the tiny run Q4_K_M gave theirs to 95 %, and a
 # broken template or tensor gives one in four. The upper end of the 95 % interval is compared, so that a small test set
@@ -20,8 +21,6 @@ from qa.statistics import CONFIDENCE, mcnemar, wilson
 # agree on the tiny run): that is judged only where there is nothing else, and must then be better than chance.
 MIN_AGREEMENT = 0.85
 ASKED = f"{100 * MIN_AGREEMENT:.0f} %"
-KNOWN = 0.999  # confidence that the parent beats chance at a task and prompt: of six at 0.95, one does so by luck
-SIGNIFICANT = 0.05  # McNemar's mid-p, below which a GGUF at chance is worse than its parent and not merely unlucky
 
 MODELS = ("merged", "gguf")
 
@@ -122,17 +121,15 @@ def _groups(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def _chance(pairs: Sequence[Pair]) -> float:
-    return sum(1 / len(merged.option_logprobs) for merged, _ in pairs) / len(pairs)
+    return chance_of([len(merged.option_logprobs) for merged, _ in pairs])
 
 
 def _beats_chance(pairs: Sequence[Pair], side: int, confidence: float = CONFIDENCE) -> bool:
-    return wilson(sum(pair[side].correct for pair in pairs), len(pairs), confidence)[0] > _chance(pairs)
+    return beats_chance([pair[side].correct for pair in pairs], _chance(pairs), confidence)
 
 
 def _worse(pairs: Sequence[Pair]) -> bool:
-    gained = sum(gguf.correct and not merged.correct for merged, gguf in pairs)
-    lost = sum(merged.correct and not gguf.correct for merged, gguf in pairs)
-    return lost > gained and mcnemar(gained, lost)[0] < SIGNIFICANT
+    return worse([merged.correct for merged, _ in pairs], [gguf.correct for _, gguf in pairs])
 
 
 def _refused(path: Path, reason: str) -> UserError:

@@ -14,8 +14,10 @@ MADE_FROM = {  # step → name of its input → the folder that was that input
     "dataset": {"questions": "questions"},
     "adapter": {"dataset": "dataset", "base": "base"},
     "merged": {"base": "base", "adapter": "adapter"},
-    "gguf": {"merged": "merged"},
-    "base_gguf": {"merged": "base"},
+    "gguf": {"merged": "merged", "dataset": "dataset"},
+    "base_gguf": {"merged": "base", "dataset": "dataset"},
+    "adapter_gguf": {name: name for name in ("base", "adapter", "base_gguf", "merged", "dataset")},
+    "ladder": {"gguf": "gguf", "dataset": "dataset", "passages": "passages"},
     "evaluation": {"dataset": "dataset"},
 }
 EVALUATED = ("base", "adapter", "merged")  # folders among an evaluation's models; of `gguf` it is one file

@@ -10,18 +10,14 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import path_argument
 from jobs.config import RunConfig
 from jobs.config_file import load_config
-from jobs.errors import UserError, run_main
+from jobs.errors import run_main
+from jobs.pipeline_steps import steps
 from jobs.step import STEP_FILE, StepRecord
 
-if TYPE_CHECKING:
-    from qa.artifacts import Repositories
-
-Outcome = tuple[StepRecord, bool]
 RUNS = Path("runs")
 
 
@@ -45,151 +41,9 @@ def run_pipeline(config: RunConfig, run: Path) -> Iterator[Done]:
         from jobs.preflight import refuse_early
 
         refuse_early(config, run)
-    for name, folder, step in _steps(config, run):
+    for name, folder, step in steps(config, run):
         record, new = step(run / folder)
         yield Done(name, run / folder, record, new)
-
-
-def _steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
-    """(name, folder, function of the output folder) of every step of this configuration."""
-    base = str(run / "base") if config.base.pretrain else config.base.model
-    yield "collect", "passages", lambda out: _collect(config, out)
-    yield "build index", "index", lambda out: _build_index(run, out)
-    yield "write questions", "questions", lambda out: _write_questions(config, run, out)
-    if config.base.pretrain:
-        yield "pretrain base", "base", lambda out: _pretrain(config, run, out)
-    yield "build data set", "dataset", lambda out: _build_dataset(config, run, base, out)
-    yield "train adapter", "adapter", lambda out: _train(config, run, base, out)
-    yield "merge", "merged", lambda out: _merge(config, run, base, out)
-    yield "export", "gguf", lambda out: _export(config, run, out)
-    yield "export base", "base_gguf", lambda out: _export_base(config, base, out)
-    yield "evaluate", "evaluation", lambda out: _evaluate(config, run, base, out)
-    if config.publish.namespace:
-        yield "publish", "cards", lambda out: _publish(config, run)
-
-
-def _collect(config: RunConfig, out: Path) -> Outcome:
-    from jobs.collect import collect
-
-    if not config.documents.paths:
-        raise UserError("no documents: name files or folders with --documents, or under documents.paths")
-    return collect([Path(path) for path in config.documents.paths], out, documents=config.documents)
-
-
-def _build_index(run: Path, out: Path) -> Outcome:
-    from jobs.build_index import build_index
-
-    return build_index(run / "passages", out)
-
-
-def _write_questions(config: RunConfig, run: Path, out: Path) -> Outcome:
-    from jobs.write_questions import write_questions
-
-    return write_questions(run / "passages", out, writer=config.writer, dataset=config.dataset, seed=config.seed)
-
-
-def _pretrain(config: RunConfig, run: Path, out: Path) -> Outcome:
-    from jobs.build_dataset import check_sides
-    from jobs.pretrain import pretrain
-
-    check_sides(run / "questions", config.dataset)  # before the minutes of work that a data set needs first
-
-    return pretrain(run / "passages", out, shape=config.base.pretrain, seed=config.seed)
-
-
-def _build_dataset(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
-    from jobs.build_dataset import build_dataset
-
-    return build_dataset(run / "questions", out, tokenizer=base, revision=config.base.revision, dataset=config.dataset)
-
-
-def _train(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
-    from jobs.train import train
-
-    return train(
-        run / "dataset",
-        out,
-        base=base,
-        revision=config.base.revision,
-        settings=config.train,
-        max_length=config.dataset.max_length,
-        seed=config.seed,
-    )
-
-
-def _merge(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
-    from jobs.merge import merge
-
-    return merge(base, run / "adapter", out, revision=config.base.revision)
-
-
-def _export(config: RunConfig, run: Path, out: Path) -> Outcome:
-    from jobs.export import export
-    from jobs.gguf_export.writer import Provenance
-
-    names = _repositories(config)
-    provenance = Provenance(
-        config.publish.name,
-        licence=_licence(config),
-        base_model=(names.base if names else "") if config.base.pretrain else config.base.model,
-        datasets=(names.dataset,) if names else (),
-    )
-    return export(run / "merged", out, types=config.export.types, provenance=provenance)
-
-
-def _export_base(config: RunConfig, base: str, out: Path) -> Outcome:
-    """The base by the same quantiser: what the page compares with, whatever others have published of it."""
-    from jobs.export import export
-    from jobs.gguf_export.writer import Provenance
-    from jobs.merge import base_folder
-
-    origin = "" if config.base.pretrain else config.base.model
-    provenance = Provenance(f"{config.publish.name}-base", licence=_licence(config), base_model=origin)
-    folder = base_folder(base, config.base.revision)
-    return export(folder, out, types=(config.export.served,), provenance=provenance)
-
-
-def _licence(config: RunConfig) -> str:
-    """The base's own licence; the documents' licences of a base that was made from them are in its card."""
-    if config.base.pretrain or Path(config.base.model).is_dir():
-        return ""
-    from jobs.licences import base_licence
-
-    return base_licence(config.base.model, config.base.revision).words
-
-
-def _repositories(config: RunConfig) -> Repositories | None:
-    from qa.artifacts import Repositories
-
-    return Repositories(config.publish.namespace, config.publish.name) if config.publish.namespace else None
-
-
-def _evaluate(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
-    from jobs.evaluate import evaluate_models
-
-    base = base if config.base.pretrain else f"{base}@{config.base.revision}"
-    models: dict[str, Path | str] = {
-        "base": base,
-        "adapter": run / "adapter",
-        "merged": run / "merged",
-        "gguf": run / "gguf" / f"{config.publish.name}-{config.export.served}.gguf",
-    }
-    return evaluate_models(
-        run / "dataset",
-        models,
-        out,
-        evaluation=config.evaluation,
-        base=base,
-        seed=config.seed,
-        passages=run / "passages",
-    )
-
-
-def _publish(config: RunConfig, run: Path) -> Outcome:
-    from jobs.publish import publish
-
-    names = config.publish
-    return publish(run, namespace=names.namespace, name=names.name, private=names.private)
 
 
 def _pinned(config: RunConfig) -> RunConfig:

@@ -20,11 +20,12 @@ from rich.table import Table
 from jobs.config import RunConfig
 from jobs.errors import UserError
 from jobs.estimate import cost_table, parameters, training_flops
+from jobs.gguf_export.names import check_name, check_types
 from qa.artifacts import Repositories
 from qa.records import SPLITS, Question, Split
 
 RESEARCH = "research"  # the task of the questions made from documents
-BYTES_PER_WEIGHT = (4 * 2 + 2 * 5 / 8) * 1.1  # base, merged and two F16 files; two files of 5 bits; checkpoints
+BYTES_PER_WEIGHT = (4 * 2 + 2 * 5 / 8 + 1.1) * 1.1  # base, merged, two F16; two of 5 bits; a rung; checkpoints
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Preflight:
 
     def __init__(self, config: RunConfig, run: Path) -> None:
         self.config, self.run = config, run
+        self.unknown = "" if config.writer.kind == "offline" else " (a teacher's questions come on top)"
 
     def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """(what, look) in the order of cost; a look returns what was found or raises `UserError`."""
@@ -83,6 +85,7 @@ class Preflight:
             yield "its licence", self.licence
         if self.config.dataset.arc:
             yield "ARC", self.arc
+        yield "export", self.export
         yield "evaluation", self.evaluation
         if not self.config.base.pretrain:
             yield "rows that fit", self.rows_that_fit
@@ -143,6 +146,15 @@ class Preflight:
         counts = ", ".join(f"{split} {len(questions):,}" for split, questions in rows.items())
         return f"{self.config.dataset.arc}: {counts}; damaged rows that will be skipped: {damaged}"
 
+    def export(self) -> str:
+        """Names and types that would be refused after hours of training."""
+        types, rungs = self.config.export.types, self.config.ladder.types
+        check_name(self.config.publish.name)
+        check_types(types)
+        if rungs and not {"f16", "bf16"} & set(types):
+            raise UserError("ladder.types: measured against F16; add f16 to export.types, or set ladder.types to []")
+        return f"{', '.join(types)}; ladder of {', '.join(rungs) or 'none'}"
+
     def evaluation(self) -> str:
         """Settings whose faults would show after training only, and tasks that are not of the run's own data set."""
         from jobs.evaluation.judge import check_judge
@@ -187,7 +199,7 @@ class Preflight:
         limit = self.config.dataset.max_length
         lengths = [length for rows in self.lengths.values() for length in rows]
         long = sum(length > limit for length in lengths)
-        return f"{long:,} of {len(lengths):,} rows are over {limit} tokens and will be dropped{self._unknown()}"
+        return f"{long:,} of {len(lengths):,} rows are over {limit} tokens and will be dropped{self.unknown}"
 
     def estimate(self) -> Table | str:
         """Hours and cost by GPU type of the training rows that are known."""
@@ -200,10 +212,7 @@ class Preflight:
             return f"no estimate: {escape(str(error))}"
         mean = sum(lengths) / max(1, len(lengths))
         what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
-        return cost_table(flops, what + self._unknown())
-
-    def _unknown(self) -> str:
-        return "" if self.config.writer.kind == "offline" else " (a teacher's questions come on top)"
+        return cost_table(flops, what + self.unknown)
 
     @cached_property
     def shape(self) -> Any:

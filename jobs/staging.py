@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.card_facts import OWN, Run
+from jobs.card_gguf import served_file
 from jobs.card_results import eval_results
 from jobs.errors import UserError
+from jobs.gguf_export.ollama import ollama_files
 from jobs.hub import Content, Kind
+from jobs.step import file_sha256
 from qa.artifacts import METRICS_FILE, QUESTIONS_FILE
-from qa.gguf_file import GgufError, check_gguf
-from qa.prompts import SYSTEM_PROMPT
+from qa.gguf_file import GgufError, GgufHeader, check_gguf
 from qa.records import SPLITS
 
 TOKENIZER = (
@@ -42,7 +44,6 @@ NEEDED = {
     "gguf": "*.gguf",
 }
 EVALUATED = ("adapter", "merged", "gguf")  # repositories that carry the figures of the evaluation
-SYSTEM_FILE = "system"  # Ollama reads the system prompt of a GGUF repository from it
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,12 @@ def stage(run: Run, kind: str, card: str) -> Staged:
         files |= run.licence.files
     if kind in EVALUATED:
         files |= _evaluation(run) | eval_results(run, kind, getattr(run.names, kind))
+    if kind == "adapter" and "adapter_gguf" in run.steps:
+        files |= _as_verified(run, "adapter_gguf")
     if kind.endswith("gguf"):
-        files[SYSTEM_FILE] = SYSTEM_PROMPT.encode()
-        _check_gguf_files(paths)
+        files |= _as_verified(run, kind) | _for_ollama(run, kind)
+    if kind == "gguf":
+        files |= {name: run.folder / name for name in run.ladder_pictures}
     return Staged(kind, getattr(run.names, kind), "dataset" if kind == "dataset" else "model", files)
 
 
@@ -116,9 +120,25 @@ def _evaluation(run: Run) -> dict[str, Content]:
     return {name: run.folder / name for name in (METRICS_FILE, *run.pictures)}
 
 
-def _check_gguf_files(paths: list[Path]) -> None:
-    for path in paths:
-        try:
-            check_gguf(path)
-        except GgufError as error:
-            raise UserError(f"{error}; run export again") from None
+def _as_verified(run: Run, step: str) -> dict[str, Content]:
+    """The GGUF files of a step, which are published only as the gate saw them: by their hashes."""
+    names = [name for name in run.steps[step].outputs if name.endswith(".gguf")]
+    for name in names:
+        path = run.folder / step / name
+        _header(path)
+        if file_sha256(path) != run.steps[step].outputs[name]["sha256"]:
+            raise UserError(f"{path}: is not the file that was verified; run export again")
+    return {name: run.folder / step / name for name in names}
+
+
+def _for_ollama(run: Run, kind: str) -> dict[str, Content]:
+    folder = run.folder / kind
+    served = _header(folder / served_file(folder, run.steps[kind]))
+    return dict(ollama_files(str(served.metadata["tokenizer.chat_template"])))
+
+
+def _header(path: Path) -> GgufHeader:
+    try:
+        return check_gguf(path)
+    except GgufError as error:
+        raise UserError(f"{error}; run export again") from None

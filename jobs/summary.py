@@ -42,11 +42,22 @@ def describe(record: StepRecord) -> str:
         "build_dataset": lambda: "rows " + ", ".join(f"{split} {n:,}" for split, n in _rows(known).items()),
         "train": lambda: f"{known['steps']:,} steps, validation loss {known['best']['loss']:.3f}",
         "merge": lambda: f"{known['merged_tensors']} of {known['tensors']} tensors merged",
-        "export": lambda: ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in known["bytes"].items()),
+        "export": lambda: _exported(known),
+        "export_adapter": lambda: f"{known['tensors']} tensors, {known['bytes'] / 1e6:.1f} MB",
+        "ladder": lambda: _measured(known["kld"]),
         "evaluate": lambda: _evaluated(known),
         "publish": lambda: f"{len(known['published'])} repositories",
     }
     return words[record.step]()
+
+
+def _exported(figures: dict[str, Any]) -> str:
+    words = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in figures["bytes"].items())
+    return f"{words}; {'verified' if figures['verified'] else 'not verified, for want of a data set'}"
+
+
+def _measured(divergences: dict[str, float]) -> str:
+    return "KL divergence " + ", ".join(f"{name} {value:.4f}" for name, value in divergences.items() if value)
 
 
 def _evaluated(figures: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def link(run: Path) -> None:
             made = {name: fingerprint(run / folder) for name, folder in inputs.items() if (run / folder).is_dir()}
             rewrite(run / step / "step.json", inputs=read_step(run / step).inputs | made)
     models = {model: run / model for model in EVALUATED if (run / model).is_dir()}
-    models["gguf"] = run / "gguf" / f"{NAME}-q4_k_m.gguf"
+    models["gguf"] = run / "gguf" / f"{NAME}-Q4_K_M.gguf"
     evaluated = {"dataset": run / "dataset"} | models
     rewrite(run / "evaluation" / "step.json", inputs={name: fingerprint(path) for name, path in evaluated.items()})
 
@@ -222,7 +222,7 @@ def _write_evaluation(folder: Path) -> None:
         },
     )
     for model in EVALUATED:
-        source = f"{NAME}-q4_k_m.gguf" if model == "gguf" else model
+        source = f"{NAME}-Q4_K_M.gguf" if model == "gguf" else model
         write_json(folder / f"{model}.json", {"model": model, "source": source})
     for picture in ("accuracy", "flips", "reliability"):
         (folder / f"{picture}.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")

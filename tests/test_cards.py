@@ -269,7 +269,7 @@ def test_running_it_is_told_with_the_real_names(runs: dict[str, Path]) -> None:
     text, repository = card(runs["tiny"], "gguf"), f"{NAMESPACE}/{NAME}-GGUF"
     assert f"ollama run hf.co/{repository}:Q4_K_M\n" in text
     assert f"llama-server -hf {repository}:Q4_K_M\n" in text
-    assert f'Llama.from_pretrained("{repository}", filename="{NAME}-q4_k_m.gguf"' in text
+    assert f'Llama.from_pretrained("{repository}", filename="{NAME}-Q4_K_M.gguf"' in text
     assert json.dumps(SYSTEM_PROMPT) in text
     outputs = read_step(runs["tiny"] / "gguf").outputs
     _, *files = table_headed(text, "file")
@@ -322,7 +322,7 @@ def test_a_base_of_its_own_is_said_to_have_read_the_documents(runs: dict[str, Pa
 
 def test_the_card_says_what_was_verified(runs: dict[str, Path]) -> None:
     figures = read_step(runs["tiny"] / "cards").figures["verified"]
-    assert f"Verified: `{NAME}-q4_k_m.gguf` reads all 24 prompts as the same token ids" in card(runs["tiny"], "gguf")
+    assert f"Verified: `{NAME}-Q4_K_M.gguf` reads all 24 prompts as the same token ids" in card(runs["tiny"], "gguf")
     assert cell(figures["sentence"]) in card(runs["tiny"], "gguf")
     assert "Verified" not in card(runs["tiny"], "base_gguf")
 

@@ -14,7 +14,7 @@ from jobs.step import write_json
 from qa.records import Answer
 from tests.runs import answer
 
-FILE = "model-q4_k_m.gguf"
+FILE = "model-Q4_K_M.gguf"
 
 
 def evaluated(run: Path, answers: list[Answer], **skipped: list[dict[str, str]]) -> Path:

@@ -129,7 +129,7 @@ adapted = AutoPeftModelForCausalLM.from_pretrained(names["adapter"], dtype=torch
 ids = AutoTokenizer.from_pretrained(names["merged"])("What is LoRA?", return_tensors="pt")["input_ids"]
 with torch.no_grad():
     gap = (merged(ids).logits - adapted(ids).logits).abs().max().item()
-llama = Llama.from_pretrained(names["gguf"], filename="*q4_k_m.gguf", n_ctx=256, verbose=False)
+llama = Llama.from_pretrained(names["gguf"], filename="*Q4_K_M.gguf", n_ctx=256, verbose=False)
 answer = llama.create_chat_completion([{"role": "user", "content": "What is LoRA?"}], max_tokens=4)
 rows = {config: {split: len(part) for split, part in load_dataset(names["dataset"], config).items()}
         for config in ("research_qa", "arc")}

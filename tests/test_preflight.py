@@ -64,7 +64,7 @@ def test_the_real_run_is_checked_and_estimated(hub: RunningHub, tmp_path: Path) 
         "damaged rows that will be skipped: 1",
         "the token may write to demo",
         "are over 512 tokens and will be dropped",
-        "GB free, about 31.4 GB needed",
+        "GB free, about 35.1 GB needed",
         "a10g-small (24 GB)",
         "assumed, not measured",
     ):
@@ -141,3 +141,23 @@ def test_the_judge_is_asked_before_the_training(tmp_path: Path) -> None:
         server.statuses = [404]
         with pytest.raises(UserError, match=r"has no model 'judge-1'; check evaluation\.judge\.model"):
             looked.evaluation()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"export.types": ["q4_k_m"]}, r"ladder\.types: measured against F16; add f16 to export\.types"),
+        ({"export.types": ["bf16", "f16"]}, "f16 and bf16 cannot lie together"),
+        ({"export.types": ["f16", "f16"]}, "named twice"),
+        ({"publish.name": "my-imatrix-model"}, r"'imatrix' in its name for no model"),
+        ({"publish.name": "my-Q8_0-model"}, "holds the type q8_0"),
+    ],
+)
+def test_types_and_names_that_would_be_served_wrongly_are_refused_early(
+    tmp_path: Path, values: dict[str, Any], words: str
+) -> None:
+    looked = Preflight(load_config(CONFIGS / "tiny.yaml", values=values), tmp_path)
+    with pytest.raises(UserError, match=words):
+        looked.export()
+    plain = load_config(CONFIGS / "tiny.yaml", values={"ladder.types": [], "export.types": ["q4_k_m"]})
+    assert Preflight(plain, tmp_path).export() == "q4_k_m; ladder of none"

@@ -28,8 +28,8 @@ FILES = {
     "base": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER,
     "adapter": {"adapter_config.json", "adapter_model.safetensors"} | TOKENIZER | FIGURES,
     "merged": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER | FIGURES,
-    "base_gguf": {f"{NAME}-base-f16.gguf", f"{NAME}-base-q4_k_m.gguf", "system"},
-    "gguf": {f"{NAME}-f16.gguf", f"{NAME}-q4_k_m.gguf", "system"} | FIGURES,
+    "base_gguf": {f"{NAME}-base-F16.gguf", f"{NAME}-base-Q4_K_M.gguf", "system"},
+    "gguf": {f"{NAME}-F16.gguf", f"{NAME}-Q4_K_M.gguf", "system"} | FIGURES,
 }
 READ_BACK = """
 import contextlib, io, json, pathlib, re, sys
@@ -86,7 +86,7 @@ def test_every_repository_is_named_with_its_address_and_revision(hub: RunningHub
     record = json.loads((world.run / "cards" / "step.json").read_text())
     assert record["arguments"]["hub"] == hub.endpoint
     verified = record["figures"]["verified"]
-    assert (verified["file"], verified["prompts"], verified["agreed"]) == (f"{NAME}-q4_k_m.gguf", 24, 24)
+    assert (verified["file"], verified["prompts"], verified["agreed"]) == (f"{NAME}-Q4_K_M.gguf", 24, 24)
 
 
 def test_repositories_hold_what_is_allowed_in_one_commit(hub: RunningHub, world: Any) -> None:

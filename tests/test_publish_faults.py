@@ -62,12 +62,12 @@ DEAD = "http://127.0.0.1:9"
 
 
 def cut_gguf(run: Path) -> None:
-    path = run / "gguf" / f"{NAME}-q4_k_m.gguf"
+    path = run / "gguf" / f"{NAME}-Q4_K_M.gguf"
     path.write_bytes(path.read_bytes()[:-100])
 
 
 def no_gguf(run: Path) -> None:
-    path = run / "gguf" / f"{NAME}-q4_k_m.gguf"
+    path = run / "gguf" / f"{NAME}-Q4_K_M.gguf"
     path.write_bytes(b"<html>not here</html>")
 
 
@@ -83,7 +83,7 @@ def other_base(run: Path) -> None:
 
 
 def other_gguf(run: Path) -> None:
-    _reseal(run / "gguf", f"{NAME}-q4_k_m.gguf", sha256="0" * 64)
+    _reseal(run / "gguf", f"{NAME}-Q4_K_M.gguf", sha256="0" * 64)
 
 
 def _reseal(step: Path, name: str, sha256: str = "") -> None:
@@ -107,11 +107,11 @@ SPOILT = {
     "another adapter": (other_adapter, ["merged: made from another adapter", "run it again"]),
     "another base": (other_base, ["adapter: made from another base", "run it again"]),
     "another file evaluated": (other_gguf, ["evaluation: made from another gguf", "run it again"]),
-    "unverified": (other_prompts, [f"{NAME}-q4_k_m.gguf", "24 of 24 prompts", "export"]),
-    "none served": (none_served, ["gguf: expected one Q4_K_M file", f"{NAME}-q8_0.gguf", "export.types"]),
+    "unverified": (other_prompts, [f"{NAME}-Q4_K_M.gguf", "24 of 24 prompts", "export"]),
+    "none served": (none_served, ["gguf: expected one Q4_K_M file", f"{NAME}-Q8_0.gguf", "export.types"]),
     "unfinished": (lambda run: (run / "merged" / "step.json").unlink(), ["merged", "step.json"]),
-    "cut short": (cut_gguf, [f"{NAME}-q4_k_m.gguf", "cut short", "export"]),
-    "no GGUF": (no_gguf, [f"{NAME}-q4_k_m.gguf", "not a GGUF"]),
+    "cut short": (cut_gguf, [f"{NAME}-Q4_K_M.gguf", "cut short", "export"]),
+    "no GGUF": (no_gguf, [f"{NAME}-Q4_K_M.gguf", "not a GGUF"]),
     "local base": (lambda run: shutil.rmtree(run / "base"), ["adapter", "base.model"]),
     "no figures": (lambda run: (run / "evaluation" / "metrics.json").write_text("{"), ["metrics.json"]),
 }
