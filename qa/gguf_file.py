@@ -11,6 +11,7 @@ import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MAGIC = b"GGUF"
 MAX_ENTRIES = 1 << 20
@@ -42,23 +43,27 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What the file says of itself. `metadata` holds single values and, for arrays, their lengths."""
+    """What the file says of itself. `metadata` holds single values, and the lengths of arrays, or lists if asked."""
 
     version: int
-    metadata: dict[str, str | int | float | bool]
+    metadata: dict[str, Any]
     tensors: tuple[GgufTensor, ...]
+    data: int  # where the tensors' bytes begin
     bytes_needed: int
 
 
-def check_gguf(path: Path) -> GgufHeader:
-    """Read the header and compare the file's size with what it announces. Raises `GgufError`."""
+def check_gguf(path: Path, *, arrays: bool = False) -> GgufHeader:
+    """Read the header, with its `arrays` if asked, and compare the file's size with what it announces.
+
+    Raises `GgufError`.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             if (magic := file.read(4)) != MAGIC:
                 raise GgufError(f"{path}: not a GGUF file (begins with {magic!r}, not {MAGIC!r})")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                header = _Reader(path, view).header()
+                header = _Reader(path, view, arrays).header()
     except OSError as error:
         raise GgufError(f"{path}: cannot be read ({error.strerror})") from error
     if size < header.bytes_needed:
@@ -69,8 +74,8 @@ def check_gguf(path: Path) -> GgufHeader:
 class _Reader:
     """A cursor over the mapped file; every read checks that the file goes on."""
 
-    def __init__(self, path: Path, view: mmap.mmap) -> None:
-        self.path, self.view, self.at = path, view, len(MAGIC)
+    def __init__(self, path: Path, view: mmap.mmap, arrays: bool) -> None:
+        self.path, self.view, self.arrays, self.at = path, view, arrays, len(MAGIC)
 
     def header(self) -> GgufHeader:
         version = self.scalar("<I")
@@ -83,7 +88,8 @@ class _Reader:
         if not isinstance(alignment, int) or alignment < 1:
             raise GgufError(f"{self.path}: damaged header (alignment {alignment!r})")
         data = -(-self.at // alignment) * alignment
-        return GgufHeader(version, metadata, table, data + max((part.offset + part.bytes for part in table), default=0))
+        needed = data + max((part.offset + part.bytes for part in table), default=0)
+        return GgufHeader(version, metadata, table, data, needed)
 
     def tensor(self) -> GgufTensor:
         name, dimensions = self.string(), self.scalar("<I")
@@ -94,12 +100,14 @@ class _Reader:
         per_block, block_bytes = BLOCKS.get(kind, (1, 0))
         return GgufTensor(name, shape, kind, -(-math.prod(shape) // per_block) * block_bytes, self.scalar("<Q"))
 
-    def value(self, kind: int) -> str | int | float | bool:
+    def value(self, kind: int) -> Any:
         if kind == STRING:
             return self.string()
         if kind != ARRAY:
             return self.scalar(self.format(kind))
         item, length = self.scalar("<I"), self.count("<Q", len(self.view))
+        if self.arrays:
+            return [self.string() if item == STRING else self.scalar(self.format(item)) for _ in range(length)]
         if item == STRING:
             for _ in range(length):
                 self.skip(self.scalar("<Q"))

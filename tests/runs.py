@@ -42,9 +42,10 @@ def question(number: int, *, choices: bool = True, **changes: Any) -> Question:
         "licence": "CC-BY-4.0",
     }
     if choices:
-        labels = ("A", "B", "C", "D")
-        texts = (f"scaled product {number}", "a lookup table", "a cosine schedule", "a graph cut")
-        values |= {"labels": labels, "choices": texts, "answer": "A"}
+        texts = [f"scaled product {number}", "a lookup table", "a cosine schedule", "a graph cut"]
+        place = number % 4  # else a model that always says A would seem to know
+        texts[0], texts[place] = texts[place], texts[0]
+        values |= {"labels": tuple("ABCD"), "choices": tuple(texts), "answer": "ABCD"[place]}
     return Question(**values | changes)
 
 
@@ -177,14 +178,21 @@ def _write_adapter(base: Path, folder: Path) -> None:
 
 
 def _merge_and_export(run: Path) -> None:
-    from jobs.export import export
+    from jobs.export import Calibration, export
+    from jobs.export_adapter import export_adapter
     from jobs.gguf_export.writer import Provenance
+    from jobs.ladder import ladder as measure
     from jobs.merge import merge
 
     merge(str(run / "base"), run / "adapter", run / "merged")
-    types = ("f16", "q4_k_m")
-    export(run / "merged", run / "gguf", types=types, provenance=Provenance(NAME))
-    export(run / "base", run / "base_gguf", types=types, provenance=Provenance(f"{NAME}-base"))
+    types, given = ("f16", "q4_k_m"), Calibration(run / "dataset", tokens=2000)
+    export(run / "merged", run / "gguf", types=types, provenance=Provenance(NAME), calibration=given)
+    base = Provenance(f"{NAME}-base")
+    export(run / "base", run / "base_gguf", types=types, provenance=base, calibration=given)
+    parts = {name: run / name for name in ("base", "base_gguf", "merged", "dataset")}
+    export_adapter(run / "adapter", run / "adapter_gguf", provenance=Provenance(NAME), **parts)
+    ladder = {"types": ("q4_k_m",), "tokens": 512, "questions": 8, "passages": run / "passages"}
+    measure(run / "gguf", run / "dataset", run / "ladder", **ladder)
 
 
 def _write_evaluation(folder: Path) -> None:

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from jobs.card_facts import Run
 from jobs.card_render import ROOT, cell, code, command, without_paths
 from jobs.cards import render_cards
+from jobs.gguf_export.ladder_table import ladder_table
 from jobs.step import file_sha256, read_step
 from local_hub.testing import running_hub
 from qa.artifacts import Repositories
@@ -144,6 +145,7 @@ def test_passages_cited_are_in_a_table_where_they_were_asked_for(runs: dict[str,
 def test_pictures_are_shown_where_they_are_published(runs: dict[str, Path], kind: str) -> None:
     shown = re.findall(r"^!\[[^\]]+\]\((\S+)\)$", card(runs["tiny"], kind), re.MULTILINE)
     names = [f"evaluation/{name}.png" for name in ("accuracy", "flips", "reliability")]
+    names += ["ladder/ladder.png"] * (kind == "gguf")
     assert shown == ([] if kind.startswith("base") else names)
 
 
@@ -276,7 +278,10 @@ def test_running_it_is_told_with_the_real_names(runs: dict[str, Path]) -> None:
     assert files == [
         [name, name.removesuffix(".gguf").rpartition("-")[2].upper(), str(entry["bytes"]), entry["sha256"]]
         for name, entry in sorted(outputs.items())
+        if "imatrix" not in name
     ]
+    assert f"hf download {NAMESPACE}/{NAME}-lora {NAME}-lora.gguf --local-dir ." in card(runs["tiny"], "adapter")
+    assert f"llama-server -hf {NAMESPACE}/{NAME}-base-GGUF --lora {NAME}-lora.gguf" in card(runs["tiny"], "adapter")
 
 
 def test_the_card_of_the_space_pins_what_was_published(runs: dict[str, Path]) -> None:
@@ -322,9 +327,28 @@ def test_a_base_of_its_own_is_said_to_have_read_the_documents(runs: dict[str, Pa
 
 def test_the_card_says_what_was_verified(runs: dict[str, Path]) -> None:
     figures = read_step(runs["tiny"] / "cards").figures["verified"]
-    assert f"Verified: `{NAME}-Q4_K_M.gguf` reads all 24 prompts as the same token ids" in card(runs["tiny"], "gguf")
-    assert cell(figures["sentence"]) in card(runs["tiny"], "gguf")
-    assert "Verified" not in card(runs["tiny"], "base_gguf")
+    text = card(runs["tiny"], "gguf")
+    assert f"In the whole evaluation `{NAME}-Q4_K_M.gguf` reads all 24 prompts as the same token ids" in text
+    assert cell(figures["sentence"]) in text
+    for kind in ("gguf", "base_gguf"):
+        for verdict in read_step(runs["tiny"] / kind).figures["verified"].values():
+            assert f"- {cell(verdict['sentence'])}\n" in card(runs["tiny"], kind)
+    lora = read_step(runs["tiny"] / "adapter_gguf").figures["verified"]
+    assert f"Verified: {cell(lora['sentence'])}\n" in card(runs["tiny"], "adapter")
+    matrix = read_step(runs["tiny"] / "gguf").figures["imatrix"]
+    assert f"an importance matrix of {matrix['tokens']} tokens of the training split (`{NAME}-imatrix.gguf`" in text
+
+
+def test_the_ladder_is_in_the_card(runs: dict[str, Path]) -> None:
+    ladder = json.loads((runs["tiny"] / "ladder" / "ladder.json").read_text())
+    shown = ladder_table(ladder)
+    header, *rows = table_headed(card(runs["tiny"], "gguf"), "type")
+    assert header == list(shown.headers)
+    assert rows == [[row[name] for name in header] for row in shown.rows]
+    assert [row[:2] for row in rows] == [["F16", "–"], ["Q4_K_M", "no"], ["Q4_K_M", "yes"]]
+    for note in shown.notes:
+        assert cell(note) in card(runs["tiny"], "gguf")
+    assert "What each type keeps" not in card(runs["tiny"], "base_gguf")
 
 
 def test_where_the_writer_stands_is_not_told(runs: dict[str, Path]) -> None:

@@ -271,7 +271,7 @@ def test_an_end_of_the_models_own_at_which_llama_cpp_goes_on_is_named(world: Wor
 @pytest.mark.parametrize("tensor", [MATRICES[0], "blk.1.ffn_down.weight", "token_embd.weight", NORM, VECTOR])
 def test_a_zeroed_tensor_is_named(world: World, tmp_path: Path, tensor: str, kind: str) -> None:
     path = damaged(world, tmp_path, tensor, zeroed, kind)
-    with names(path, "weights", rf"tensor {tensor} is not the merged model's: relative error 1[,:]"):
+    with names(path, "weights", rf"tensor {tensor} is not the model's: relative error 1[,:]"):
         check_weights(GgufFile(path), world.merged)
 
 
@@ -309,7 +309,7 @@ def test_tensors_beyond_and_missing_are_named(world: World, tmp_path: Path) -> N
         check_weights(GgufFile(world.files["f16"]), merged)
     tensors.pop("model.layers.1.self_attn.q_proj.bias")
     save_file(tensors, merged / "model.safetensors")
-    with names(world.files["f16"], "weights", r"tensor blk.1.attn_q.bias is not in the merged model"):
+    with names(world.files["f16"], "weights", r"tensor blk.1.attn_q.bias is not in the model"):
         check_weights(GgufFile(world.files["f16"]), merged)
 
 
@@ -389,7 +389,7 @@ def test_answers_may_part_at_a_near_tie_alone(world: World) -> None:
             found = check_answers(path, "f16", world.reference, other, bound)
             assert (found.equal, found.gap) == (31, gap)
         else:
-            with names(path, "answers", "part from the merged model's where that is sure"):
+            with names(path, "answers", "part from the model's where that is sure"):
                 check_answers(path, "f16", world.reference, other, bound)
     strange = [[500] for _ in same]
     with names(path, "answers", "in the mean"):
@@ -402,7 +402,7 @@ def test_accuracy_below_the_parents_interval_is_named(world: World) -> None:
     assert found is not None
     assert found.file == found.merged == sum(probe.correct for probe in world.reference.probes)
     lost = [Heard(said.logprobs, tuple(-score for score in said.options)) for said in heard]
-    with names(path, "accuracy", rf"of 24 questions rightly by cloze, the merged model {found.merged}"):
+    with names(path, "accuracy", rf"of 24 questions rightly by cloze, the model {found.merged}"):
         check_accuracy(path, world.reference, lost)
 
 

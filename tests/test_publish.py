@@ -21,15 +21,16 @@ from tests.runs import ENDPOINT, NAME, NAMESPACE, QWEN, add_arc, copy_run, qwen_
 
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
 FIGURES = {"evaluation/metrics.json"} | {f"evaluation/{name}.png" for name in ("accuracy", "flips", "reliability")}
+OLLAMA = {"system", "template", "params"}
 COMMON = {"README.md", ".gitattributes"}
 SPLITS = {f"research_qa/{split}.parquet" for split in ("train", "validation", "test")}
 FILES = {
     "dataset": SPLITS | {"space/test_questions.jsonl"},
     "base": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER,
-    "adapter": {"adapter_config.json", "adapter_model.safetensors"} | TOKENIZER | FIGURES,
+    "adapter": {"adapter_config.json", "adapter_model.safetensors", f"{NAME}-lora.gguf"} | TOKENIZER | FIGURES,
     "merged": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER | FIGURES,
-    "base_gguf": {f"{NAME}-base-F16.gguf", f"{NAME}-base-Q4_K_M.gguf", "system"},
-    "gguf": {f"{NAME}-F16.gguf", f"{NAME}-Q4_K_M.gguf", "system"} | FIGURES,
+    "base_gguf": {f"{NAME}-base-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA,
+    "gguf": {f"{NAME}-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA | FIGURES | {"ladder/ladder.png"},
 }
 READ_BACK = """
 import contextlib, io, json, pathlib, re, sys

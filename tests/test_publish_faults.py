@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,7 @@ def other_base(run: Path) -> None:
 
 
 def other_gguf(run: Path) -> None:
+    shutil.rmtree(run / "ladder")  # which would be named first
     _reseal(run / "gguf", f"{NAME}-Q4_K_M.gguf", sha256="0" * 64)
 
 
@@ -99,8 +101,28 @@ def other_prompts(run: Path) -> None:
 
 def none_served(run: Path) -> None:
     """Types of which none is the one that is served."""
-    outputs = read_step(run / "gguf").outputs
-    rewrite(run / "gguf" / "step.json", outputs={name.replace("q4_k_m", "q8_0"): outputs[name] for name in outputs})
+    shutil.rmtree(run / "ladder")
+    record = json.loads((run / "gguf" / "step.json").read_text().replace("Q4_K_M", "Q8_0"))
+    rewrite(run / "gguf" / "step.json", **record)
+
+
+def unproved(run: Path) -> None:
+    """Exported without a data set: there is nothing to compare on."""
+    rewrite(run / "gguf" / "step.json", figures=read_step(run / "gguf").figures | {"verified": None})
+
+
+def half_proved(run: Path) -> None:
+    figures = read_step(run / "gguf").figures
+    figures["verified"].pop("q4_k_m")
+    rewrite(run / "gguf" / "step.json", figures=figures)
+
+
+def changed_since(run: Path) -> None:
+    """Another file of the same size, after the gate."""
+    path = run / "gguf" / f"{NAME}-F16.gguf"
+    with path.open("r+b") as file:
+        file.seek(-8, 2)
+        file.write(b"\1" * 8)
 
 
 SPOILT = {
@@ -108,6 +130,9 @@ SPOILT = {
     "another base": (other_base, ["adapter: made from another base", "run it again"]),
     "another file evaluated": (other_gguf, ["evaluation: made from another gguf", "run it again"]),
     "unverified": (other_prompts, [f"{NAME}-Q4_K_M.gguf", "24 of 24 prompts", "export"]),
+    "not verified": (unproved, ["gguf", "not verified", "--dataset"]),
+    "one file not verified": (half_proved, ["gguf", "not verified", "--dataset"]),
+    "changed since": (changed_since, [f"{NAME}-F16.gguf", "is not the file that was verified", "export"]),
     "none served": (none_served, ["gguf: expected one Q4_K_M file", f"{NAME}-Q8_0.gguf", "export.types"]),
     "unfinished": (lambda run: (run / "merged" / "step.json").unlink(), ["merged", "step.json"]),
     "cut short": (cut_gguf, [f"{NAME}-Q4_K_M.gguf", "cut short", "export"]),

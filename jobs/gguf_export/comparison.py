@@ -150,7 +150,7 @@ def check_answers(path: Path, kind: str, reference: Reference, answers: Sequence
     gap, bound = (max(gaps), FLIP * numbers) if plain else (sum(gaps) / len(gaps), MEAN_FLIP * numbers)
     if gap > bound:
         which = "at most" if plain else "in the mean"
-        what = f"its greedy answers part from the merged model's where that is sure, by {gap:.3g} nats {which}"
+        what = f"its greedy answers part from the model's where that is sure, by {gap:.3g} nats {which}"
         raise refused(path, "answers", f"{what}, {bound:.2g} is allowed")
     same = sum(one.ids[0] == ids[0] for one, ids in pairs)
     return Answers(len(pairs), sum(one.ids == ids for one, ids in pairs), same, gap, bound)
@@ -175,7 +175,7 @@ def check_accuracy(path: Path, reference: Reference, heard: Sequence[Heard]) -> 
     merged = [probe.correct for probe, _ in asked]
     file = [pick(said.options, probe.question, form) == probe.question.gold for probe, said in asked]
     low, high = wilson(sum(merged), len(merged))
-    said = f"answers {sum(file)} of {len(file)} questions rightly by {form}, the merged model {sum(merged)}"
+    said = f"answers {sum(file)} of {len(file)} questions rightly by {form}, the model {sum(merged)}"
     if known and sum(file) / len(file) < low:
         raise refused(path, "accuracy", f"{said}: below its 95 % interval, which begins at {low:.1%}")
     chance = chance_of([len(probe.options) for probe, _ in asked])

@@ -105,10 +105,10 @@ def _sentence(
     entries, golden = counts
     most = f"{numbers.bound:.2g} {'at most' if kind in LARGEST else 'in the mean'} is allowed"
     return (
-        f"{path.name} was opened by llama.cpp and compared with the merged model under transformers in float32: its "
-        f"{entries:,} tokens and its chat template are the same, so are the ids of {golden} golden prompts and the "
-        f"tokens that end an answer; all {weights.tensors} tensors are the merged ones, with a relative error of "
-        f"{weights.error:.2g} at most; after {numbers.prompts} held-out prompts the log-probabilities of the first "
+        f"{path.name} was opened by llama.cpp and compared with the model it was made from, under transformers in "
+        f"float32: its {entries:,} tokens and its chat template are the same, so are the ids of {golden} golden "
+        f"prompts and the tokens that end an answer; all {weights.tensors} tensors are that model's, with a relative "
+        f"error of {weights.error:.2g} at most; after {numbers.prompts} held-out prompts the log-probabilities of the first "
         f"token differ by {numbers.mean:.2g} nats in the mean and {numbers.largest:.2g} at most ({most}); of "
         f"{answers.asked} greedy answers {answers.same_first} begin with the same token and {answers.equal} are the "
         f"same to the last{_right(accuracy)}."
@@ -118,7 +118,7 @@ def _sentence(
 def _right(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return ""
-    said = f"it answers {accuracy.file} of {accuracy.asked} multiple-choice questions rightly, the merged model"
+    said = f"it answers {accuracy.file} of {accuracy.asked} multiple-choice questions rightly, its model"
     if not accuracy.judged:
         return f"; {said} {accuracy.merged}, which is no better than chance, so that this says nothing"
     return f"; {said} {accuracy.merged} (95 % interval {accuracy.low:.1%} to {accuracy.high:.1%})"

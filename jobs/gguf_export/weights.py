@@ -50,7 +50,7 @@ def check_weights(file: GgufFile, merged: Path) -> Weights:
     sources = dict(_sources(file, merged))
     for name in (*sources, *file.tensors):
         if name not in file.tensors or name not in sources:
-            where = "the file" if name in sources else "the merged model"
+            where = "the file" if name in sources else "the model"
             raise refused(file.path, "weights", f"tensor {name} is not in {where}")
     errors: dict[str, float] = {}
     with bar(
@@ -87,21 +87,24 @@ def _sources(file: GgufFile, merged: Path) -> Iterator[tuple[str, tuple[Path, st
 
 def _error(file: GgufFile, tensor: Tensor, source: tuple[Path, str], shown: Any) -> float:
     """The relative error of a tensor. Raises `UserError` where it or the tensor's scale is beyond its bound."""
+    import numpy as np
+
     ours = theirs = both = difference = 0.0
-    for merged, stored in _parts(file, tensor, source):
-        gap = stored - merged
-        ours, theirs = ours + float(merged @ merged), theirs + float(stored @ stored)
-        both, difference = both + float(merged @ stored), difference + float(gap @ gap)
-        shown.update(merged.size)
+    with np.errstate(invalid="ignore", over="ignore"):  # in a damaged file; told below
+        for merged, stored in _parts(file, tensor, source):
+            gap = stored - merged
+            ours, theirs = ours + float(merged @ merged), theirs + float(stored @ stored)
+            both, difference = both + float(merged @ stored), difference + float(gap @ gap)
+            shown.update(merged.size)
     if ours == theirs == 0:
         return 0.0
     error, scale = math.sqrt(difference / ours) if ours else math.inf, both / ours if ours else math.inf
     bound = BOUNDS.get(tensor.kind, OTHER_BOUND)
     if not error <= bound:  # NaN too
-        what = f"tensor {tensor.name} is not the merged model's: relative error {error:.2g}, {bound:.2g} is allowed"
+        what = f"tensor {tensor.name} is not the model's: relative error {error:.2g}, {bound:.2g} is allowed"
         raise refused(file.path, "weights", what)
     if abs(scale - 1) > SCALE:
-        raise refused(file.path, "weights", f"tensor {tensor.name} is the merged model's times {scale:.2f}")
+        raise refused(file.path, "weights", f"tensor {tensor.name} is the model's times {scale:.2f}")
     return error
 
 
@@ -112,7 +115,7 @@ def _parts(file: GgufFile, tensor: Tensor, source: tuple[Path, str]) -> Iterator
     with safe_open(source[0], framework="pt") as shard:
         wanted = shard.get_slice(source[1])
         if (shape := tuple(wanted.get_shape())) != tensor.shape:
-            what = f"tensor {tensor.name} has the shape {list(tensor.shape)}, the merged model's {list(shape)}"
+            what = f"tensor {tensor.name} has the shape {list(tensor.shape)}, the model's {list(shape)}"
             raise refused(file.path, "weights", what)
         step = max(1, PART // tensor.shape[-1])
         for first in range(0, tensor.rows, step):
