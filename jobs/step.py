@@ -220,8 +220,10 @@ def _seal(partial: Path, record: StepRecord) -> None:
     """Hash what was made and write `step.json`; only then are the means of going on removed."""
     kept = [name for name in _files(partial) if name != CLAIM_FILE and not name.startswith(f"{CHECKPOINTS}/")]
     for name in kept:
-        path = partial / name
-        record.outputs[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        with (partial / name).open("rb") as file:
+            os.fsync(file.fileno())  # before a record vouches for it
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            record.outputs[name] = {"bytes": file.tell(), "sha256": digest}
     write_json(partial / STEP_FILE, asdict(record))
 
 

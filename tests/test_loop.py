@@ -68,7 +68,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 def test_every_step_left_its_folder(run: Path) -> None:
-    steps = "adapter base base_gguf cards dataset evaluation gguf index merged passages questions".split()
+    steps = "adapter adapter_gguf base base_gguf cards dataset evaluation gguf index ladder merged passages questions".split()
     assert sorted(path.name for path in run.iterdir()) == steps
     assert all((run / step / "step.json").is_file() for step in steps)
 
@@ -111,7 +111,7 @@ def test_a_second_run_does_nothing_and_commits_nothing(run: Path, hub: RunningHu
     before = (run / "cards" / "published.json").read_text()
     done = pipeline(hub, home, "--documents", str(documents), "--run", str(run), "--namespace", "demo")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("done already") == 11
+    assert done.stdout.count("done already") == 13
     assert (run / "cards" / "published.json").read_text() == before
 
 
