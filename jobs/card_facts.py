@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from jobs.card_gguf import gguf_type, verdicts
 from jobs.errors import UserError
+from jobs.evaluation.result_table import ResultRow, flatten, result_rows
 from jobs.gate import Verified, verify
 from jobs.gguf_export.ladder_table import LadderTable, ladder_table
 from jobs.licences import Licence, base_licence, count_licences, documents_licence
@@ -24,6 +24,11 @@ from qa.records import SPLITS, Passage, Question, read_records
 REQUIRED = ("passages", "questions", "dataset", "adapter", "merged", "gguf", "evaluation")
 OPTIONAL = ("base", "base_gguf", "adapter_gguf", "ladder")
 ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
+WAYS = {
+    "base": ("passages", "base"),
+    "base_gguf": ("passages", "questions", "dataset", "base", "base_gguf"),
+    "adapter_gguf": ("passages", "questions", "dataset", "base", "adapter", "merged", "base_gguf", "adapter_gguf"),
+}
 MODELS = ("base", "adapter", "merged", "gguf")  # names in the evaluation, in the order of a result table
 OWN, ARC = "research_qa", "arc"  # the configurations of the data set
 PICTURES = {  # of the evaluation, with what each shows
@@ -203,53 +208,8 @@ class Run:
 
     def until(self, last: str) -> dict[str, StepRecord]:
         """The steps that lead to one folder, in order; those to the base model only where the run trained it."""
-        ways = {"base": ("passages", "base"), "base_gguf": ("passages", "base", "base_gguf")}
-        way = ways[last] if last in ways else ORDER[: ORDER.index(last) + 1]
-        if last == "base_gguf" and not self.own_base:
-            way = ("base_gguf",)
+        way = WAYS[last] if last in WAYS else ORDER[: ORDER.index(last) + 1]
         return {name: self.steps[name] for name in way if name in self.steps}
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """One line of a result table: what was asked and how, and each model's share with its 95 % interval."""
-
-    task: str
-    formulation: str
-    metric: str
-    cells: dict[str, dict[str, Any]]
-
-    @property
-    def n(self) -> str:
-        """How many questions: one number where all models were asked the same."""
-        return " / ".join(dict.fromkeys(str(cell["n"]) for cell in self.cells.values()))
-
-
-def result_rows(metrics: dict[str, Any]) -> list[ResultRow]:
-    """The results of all models side by side, the headline first."""
-    rows: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-    for model, summary in metrics["models"].items():
-        for result in summary["results"]:
-            rows.setdefault((result["task"], result["formulation"], result["metric"]), {})[model] = result
-    headline = tuple(metrics["headline"][key] for key in ("task", "formulation", "metric"))
-    return [ResultRow(*key, rows[key]) for key in sorted(rows, key=lambda key: key != headline)]
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested figures as `key.key`, value pairs; a long list as its length."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and len(value) > 10:
-            yield f"{prefix}{key}", f"{len(value)} values"
-        elif isinstance(value, list):
-            yield f"{prefix}{key}", ", ".join(map(_plain, value))
-        elif value is not None and value != "":
-            yield f"{prefix}{key}", _plain(value)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _json(path: Path) -> dict[str, Any]:

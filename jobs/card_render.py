@@ -16,7 +16,8 @@ from typing import Any
 from huggingface_hub import CardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from jobs.card_facts import Run, flatten
+from jobs.card_facts import Run
+from jobs.evaluation.result_table import flatten
 from jobs.step import StepRecord
 
 ROOT = Path(__file__).parents[1]

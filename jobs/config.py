@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
+PlainType = Literal["f16", "bf16", "f32"]
 QuantisedType = Literal["q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
-GgufType = Literal["f16", "bf16", "f32", QuantisedType]
+GgufType = Literal[PlainType, QuantisedType]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
@@ -136,14 +137,14 @@ class Train(Section):
 
 
 class Export(Section):
-    """Which GGUF files are made, in llama.cpp's names. The first quantised one is evaluated and served."""
+    """Which GGUF files are made, in llama.cpp's names. Q4_K_M is evaluated and served, or else the first."""
 
     types: tuple[GgufType, ...] = Field(("f16", "q4_k_m"), min_length=1)
     imatrix_tokens: int = Field(100_000, ge=0)  # of training rows that the importance matrix is made from; 0: none
 
     @property
     def served(self) -> str:
-        return next((kind for kind in self.types if kind not in ("f16", "bf16", "f32")), self.types[0])
+        return "q4_k_m" if "q4_k_m" in self.types else self.types[0]
 
 
 class Ladder(Section):

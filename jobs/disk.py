@@ -10,8 +10,8 @@ from jobs.errors import UserError
 GB = 10**9
 
 
-def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise `UserError` unless `needed` bytes are free where `folder` is, or where it would be made."""
+def check_room(folder: Path, needed: int, what: str) -> int:
+    """The free bytes where `folder` is, or would be made. Raises `UserError` unless `needed` are free."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -20,6 +20,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
         raise UserError(
             f"{folder}: {_size(free)} free, {_size(needed)} needed for {what}; free some or name a folder elsewhere"
         )
+    return free
 
 
 def _size(count: int) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from jobs.config import Export
+from jobs.gguf_export.sizes import most_bits
+
 # Dense bf16 TFLOP/s from the makers' data sheets (T4: fp16) and hourly prices of Hugging Face Jobs, August 2026.
 GPUS = {
     "t4-small (16 GB)": (65, 0.40),
@@ -17,6 +20,8 @@ GPUS = {
 }
 UTILISATION = 0.25  # of the sheet's rate, assumed: padded batches of 4 with recomputation keep a GPU far from busy
 BACKWARD = 2.0  # passes beside the forward one: through activations, and recomputation under checkpointing
+BF16_BITS = 16
+BESIDE = 1.1  # times what the weights need: checkpoints, adapter, data
 OTHER_TIME = 0.5  # evaluation, merge, export and upload as a share of training, assumed
 
 
@@ -27,6 +32,12 @@ def parameters(shape: Any) -> int:
     block = attention + 3 * shape.hidden_size * shape.intermediate_size
     embeddings = shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
     return shape.num_hidden_layers * block + embeddings
+
+
+def disk_bytes(weights: int, export: Export) -> float:
+    """What a run needs where most of it is there: base and merged in bf16, both exports, an F16 that is thrown away."""
+    files = [*{"f16", *export.types}, export.served, "f16"]
+    return weights * (2 * BF16_BITS + sum(map(most_bits, files))) / 8 * BESIDE
 
 
 def training_flops(weights: int, lengths: Sequence[int], epochs: float) -> float:

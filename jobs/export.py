@@ -9,7 +9,6 @@ and one that differs is refused. Without a data set there is neither: such a fol
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,18 +19,15 @@ from jobs.disk import check_room
 from jobs.errors import UserError, run_main
 from jobs.gguf_export.names import KINDS, check_name, check_types, file_name, kind_of, matrix_name
 from jobs.gguf_export.quantizer import PLAIN, QUANTISED, quantize
+from jobs.gguf_export.sizes import most_bytes
 from jobs.gguf_export.writer import Provenance, write_gguf
-from jobs.safetensors_stream import read_header
+from jobs.safetensors_stream import read_entries
 from jobs.step import StepRecord, run_step
 
 if TYPE_CHECKING:
     from jobs.gguf_export.gate import Verdict
 
 IMATRIX_TOKENS = 100_000
-# Bits a weight of the whole file, from above: Qwen2.5-3B's shape as Q4_K_M has 4.99 (its embedding is Q6_K); a model of
-# which the vocabulary is the larger part has up to Q6_K's 6.6 in the types of four bits.
-BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.6, "q6_k": 6.7, "q5_k_m": 6.7, "q4_k_m": 6.7, "q4_0": 6.7}
-OTHER_BITS = 6.7
 CARRIED_BYTES = 32 << 20  # vocabulary, merges, template; the importance matrix
 
 
@@ -80,6 +76,8 @@ class _Work:
 
     def into(self, folder: Path) -> dict[str, Any]:
         source_kind = next((kind for kind in self.types if kind in PLAIN), "f16")
+        for stale in folder.glob("*.gguf*"):
+            stale.unlink()  # of a start that was killed: room to write in
         self._check_room(folder, source_kind)
         files = {source_kind: self._path(folder, source_kind)}
         tensors = write_gguf(self.model, files[source_kind], source_kind, self.provenance)
@@ -108,8 +106,8 @@ class _Work:
         return folder / file_name(self.provenance.name, kind)
 
     def _check_room(self, folder: Path, source_kind: str) -> None:
-        bits = sum(BITS.get(kind, OTHER_BITS) for kind in {source_kind, *self.types})
-        needed = math.ceil(_weights(self.model) * bits / 8) + CARRIED_BYTES
+        kinds = {source_kind, *self.types}
+        needed = sum(most_bytes(kind, shape) for kind in kinds for shape in _shapes(self.model)) + CARRIED_BYTES
         check_room(folder, needed, f"GGUF files of the types {', '.join(self.types)}")
 
     def _imatrix(self, folder: Path) -> dict[str, Any]:
@@ -146,13 +144,12 @@ def verify(model: Path, files: Mapping[str, Path], dataset: Path, *, seed: int =
     return {kind: verify_file(path, kind, reference) for kind, path in files.items()}
 
 
-def _weights(model: Path) -> int:
-    """Weights of a transformers folder, from the headers of its files."""
+def _shapes(model: Path) -> list[tuple[int, ...]]:
+    """Of every tensor of a transformers folder, from the headers of its files."""
     shards = sorted(model.glob("*.safetensors"))
     if not shards:
         raise UserError(f"{model}: no .safetensors file; give a transformers folder, for example the one of merge")
-    entries = (entry for shard in shards for name, entry in read_header(shard).items() if name != "__metadata__")
-    return sum(math.prod(entry["shape"]) for entry in entries)
+    return [entry.shape for shard in shards for entry in read_entries(shard).values()]
 
 
 def main() -> None:
@@ -163,7 +160,7 @@ def main() -> None:
     name = options.name or options.merged.resolve().name
     provenance = Provenance(name, licence=options.licence, base_model=options.base_model)
     given = Calibration(options.dataset, options.imatrix_tokens, options.seed) if options.dataset else None
-    types = tuple(options.types.split(","))
+    types = tuple(kind.strip() for kind in options.types.split(","))
     record, new = export(options.merged, options.out, types=types, provenance=provenance, calibration=given)
     for kind, size in record.figures["bytes"].items():
         print(f"{options.out / record.figures['files'][kind]}: {size:,} bytes", "" if new else "(was done)")
@@ -181,12 +178,18 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--dataset", type=path_argument, help="folder of build_dataset: its training rows weigh, its test rows verify"
     )
-    result.add_argument("--imatrix-tokens", type=int, default=IMATRIX_TOKENS, help="0: none (default: %(default)s)")
+    result.add_argument("--imatrix-tokens", type=_count, default=IMATRIX_TOKENS, help="0: none (default: %(default)s)")
     result.add_argument("--seed", type=int, default=17, help="draws the rows (default: %(default)s)")
     result.add_argument("--name", help="of the model and its files (default: the merged folder's name)")
     result.add_argument("--licence", default="", help="licence identifier written into the file")
     result.add_argument("--base-model", default="", help="Hub id of the base, written into the file")
     return result
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
 
 
 def _print_verified(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from qa.artifacts import Repositories
 
 Outcome = tuple[StepRecord, bool]
+TUNED = {"finetune": "footnote", "description": "Fine-tuned to answer questions about AI research"}  # of a GGUF file
+FAMILY = re.compile(r"[A-Za-z]+[\d.]*")  # the first word of a model's name: Qwen2.5
 
 
 def steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
@@ -99,7 +102,7 @@ def _export(config: RunConfig, run: Path, out: Path) -> Outcome:
     from jobs.export import export
 
     names = _repositories(config)
-    made = {"finetune": "footnote"} | (
+    made = TUNED | (
         {"repository": names.gguf, "source_repository": names.merged, "datasets": (names.dataset,)} if names else {}
     )
     provenance = _provenance(config, config.publish.name, **made)
@@ -132,9 +135,10 @@ def _provenance(config: RunConfig, name: str, **made: Any) -> Provenance:
 
     names, own = _repositories(config), config.base.pretrain is not None
     origin = (names.base if names else "") if own else "" if Path(config.base.model).is_dir() else config.base.model
-    known = {"base_model": origin, "base_revision": "" if own or not origin else config.base.revision}
+    known = {"base_model": origin}
     if not own and origin:
-        known |= _licence(config)
+        family = FAMILY.match(origin.rpartition("/")[2])
+        known |= _licence(config) | {"base_revision": config.base.revision, "basename": family[0] if family else ""}
     return Provenance(name, organization=config.publish.namespace, quantized_by="Footnote", **known, **made)
 
 
@@ -160,7 +164,7 @@ def _export_adapter(config: RunConfig, run: Path, base: str, out: Path) -> Outco
         base_gguf=run / "base_gguf",
         merged=run / "merged",
         dataset=run / "dataset",
-        provenance=_provenance(config, config.publish.name, finetune="footnote", **made),
+        provenance=_provenance(config, config.publish.name, **TUNED, **made),
         seed=config.seed,
     )
 

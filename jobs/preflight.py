@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,14 +17,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.config import RunConfig
+from jobs.disk import check_room
 from jobs.errors import UserError
-from jobs.estimate import cost_table, parameters, training_flops
-from jobs.gguf_export.names import check_name, check_types
-from qa.artifacts import Repositories
+from jobs.estimate import cost_table, disk_bytes, parameters, training_flops
+from jobs.gguf_export.names import check_name, check_types, file_name
+from jobs.gguf_export.quantizer import PLAIN
+from qa.artifacts import ArtifactError, Repositories, pick_gguf
 from qa.records import SPLITS, Question, Split
 
 RESEARCH = "research"  # the task of the questions made from documents
-BYTES_PER_WEIGHT = (4 * 2 + 2 * 5 / 8 + 1.1) * 1.1  # base, merged, two F16; two of 5 bits; a rung; checkpoints
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,9 @@ class Preflight:
         return f"{constants.ENDPOINT}: the token may write to {names.namespace}; {state}"
 
     def disk(self) -> str:
-        folder = next(path for path in (self.run.resolve(), *self.run.resolve().parents) if path.exists())
-        free = shutil.disk_usage(folder).free
-        needed = 100e6 if self.config.base.pretrain else parameters(self.shape) * BYTES_PER_WEIGHT
-        sizes = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
-        if free < needed:
-            raise UserError(f"{folder}: {sizes}; free some or name another folder with --run")
-        return sizes
+        needed = 100e6 if self.config.base.pretrain else disk_bytes(parameters(self.shape), self.config.export)
+        free = check_room(self.run, int(needed), "the whole run")
+        return f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
 
     def base(self) -> str:
         if self.config.base.pretrain:
@@ -151,9 +147,14 @@ class Preflight:
         types, rungs = self.config.export.types, self.config.ladder.types
         check_name(self.config.publish.name)
         check_types(types)
-        if rungs and not {"f16", "bf16"} & set(types):
+        if rungs and not set(PLAIN) & set(types):
             raise UserError("ladder.types: measured against F16; add f16 to export.types, or set ladder.types to []")
-        return f"{', '.join(types)}; ladder of {', '.join(rungs) or 'none'}"
+        served = file_name(self.config.publish.name, self.config.export.served)
+        try:
+            pick_gguf([file_name(self.config.publish.name, kind) for kind in types])
+        except ArtifactError as error:
+            raise UserError(f"export.types: {str(error).partition(';')[0]}; add q4_k_m, which is served") from None
+        return f"{', '.join(types)}, of which {served} is served; ladder of {', '.join(rungs) or 'none'}"
 
     def evaluation(self) -> str:
         """Settings whose faults would show after training only, and tasks that are not of the run's own data set."""
@@ -212,7 +213,7 @@ class Preflight:
             return f"no estimate: {escape(str(error))}"
         mean = sum(lengths) / max(1, len(lengths))
         what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
-        return cost_table(flops, what + self.unknown)
+        return cost_table(flops, what + self.unknown + "; the ladder comes on top" * bool(self.config.ladder.types))
 
     @cached_property
     def shape(self) -> Any:

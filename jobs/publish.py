@@ -74,9 +74,11 @@ def publish(
 def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
     import qa.prompts
-    from jobs import card_facts, card_render, card_results, cards, gate, licences, lineage, staging
+    from jobs import card_facts, card_gguf, card_render, card_results, cards, gate, licences, lineage, staging
+    from jobs.gguf_export import accuracy, ladder_table, ollama
 
-    return card_facts, card_render, card_results, cards, gate, licences, lineage, staging, qa.prompts
+    cards_code = (card_facts, card_gguf, card_render, card_results, cards, ladder_table, licences, ollama)
+    return *cards_code, accuracy, gate, lineage, staging, qa.prompts
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:

@@ -31,8 +31,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "base": WEIGHTS,
     "adapter": ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER),
     "merged": WEIGHTS,
-    "base_gguf": ("*.gguf",),
-    "gguf": ("*.gguf",),
+    "base_gguf": (),  # what the gate saw, by its record
+    "gguf": (),
 }
 KINDS = tuple(ALLOWED)  # in the order of publishing: what a card points to is there before the card
 NEEDED = {
@@ -122,13 +122,16 @@ def _evaluation(run: Run) -> dict[str, Content]:
 
 def _as_verified(run: Run, step: str) -> dict[str, Content]:
     """The GGUF files of a step, which are published only as the gate saw them: by their hashes."""
-    names = [name for name in run.steps[step].outputs if name.endswith(".gguf")]
+    folder, outputs = run.folder / step, run.steps[step].outputs
+    names = [name for name in outputs if name.endswith(".gguf")]
+    if stranger := next((path for path in sorted(folder.glob("*.gguf")) if path.name not in names), None):
+        raise UserError(f"{stranger}: the step did not make it, so it was not verified; take it out of the folder")
     for name in names:
-        path = run.folder / step / name
+        path = folder / name
         _header(path)
-        if file_sha256(path) != run.steps[step].outputs[name]["sha256"]:
+        if file_sha256(path) != outputs[name]["sha256"]:
             raise UserError(f"{path}: is not the file that was verified; run export again")
-    return {name: run.folder / step / name for name in names}
+    return {name: folder / name for name in names}
 
 
 def _for_ollama(run: Run, kind: str) -> dict[str, Content]:

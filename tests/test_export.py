@@ -16,7 +16,7 @@ import gguf
 import pytest
 
 from jobs.errors import UserError
-from jobs.export import Calibration, export, verify
+from jobs.export import CARRIED_BYTES, Calibration, export, verify
 from jobs.gguf_export.imatrix import ImportanceMatrix
 from jobs.gguf_export.names import check_name, check_types, file_name, kind_of
 from jobs.gguf_export.writer import Provenance
@@ -137,6 +137,38 @@ def test_too_little_disk_is_said_before_the_first_byte(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("width", [256, 96])
+def test_the_room_that_is_asked_for_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Rows of 96 fill no block of 256: llama.cpp takes larger types for them."""
+    from tests.tiny import tiny_model
+
+    tiny_model(tmp_path / "model", width=width)
+    asked: list[int] = []
+    monkeypatch.setattr("jobs.export.check_room", lambda _folder, needed, _what: asked.append(needed))
+    for kind in ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "iq4_xs"):
+        export(tmp_path / "model", tmp_path / kind, types=("f32", kind), provenance=PROVENANCE)
+        made = sum(path.stat().st_size for path in (tmp_path / kind).glob("*.gguf"))
+        assert made - 2_000_000 < asked.pop() - CARRIED_BYTES < 2 * made
+
+
+def test_what_a_killed_start_left_is_not_counted_against_the_next(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.export.quantize", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(model, tmp_path / "gguf", types=("f16", "q8_0"), provenance=PROVENANCE)
+    assert (tmp_path / "gguf.partial" / "tiny-F16.gguf").is_file()
+    monkeypatch.undo()
+    seen: list[list[str]] = []
+    monkeypatch.setattr("jobs.export.check_room", lambda folder, *_: seen.append([p.name for p in folder.iterdir()]))
+    export(model, tmp_path / "gguf", types=("f16", "q8_0"), provenance=PROVENANCE)
+    assert len(seen) == 1
+    assert not [name for name in seen[0] if name.endswith(".gguf")]
+
+
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jobs.export", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
@@ -165,10 +197,13 @@ def test_names_say_the_type_and_nothing_else() -> None:
     assert kind_of("a-b-IQ4_XS.gguf") == "iq4_xs"
     with pytest.raises(UserError, match="does not end in a known type"):
         kind_of("model.gguf")
-    for name, words in {"../x": r"--name \.\./x", "my-imatrix": "no model", "a-Q8_0": "q8_0", "F16": "f16"}.items():
+    typed = {f"a-{name}": f"the type {name}," for name in ("Q8_0", "q4_k_m", "Q3_K_L", "iq2_xxs", "TQ1_0", "MXFP4_MOE")}
+    typed |= {"F16": "the type F16,", "a.BF16-b": "BF16", "a-f32.b": "f32", "q4-mix": "the type q4,", "aQ5_1.b": "Q5_1"}
+    for name, words in {"../x": r"--name \.\./x", "my-imatrix": "no model", **typed}.items():
         with pytest.raises(UserError, match=words):
             check_name(name)
-    check_name("footnote-qwen2.5-3b")
+    for name in ("footnote-qwen2.5-3b", "q4you", "a-Q8_0x", "f16ish"):
+        check_name(name)
     for types, words in {
         ("q3",): "--types q3: unknown",
         ("f16", "bf16"): "cannot lie",

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from jobs.config import Export
 from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
-from jobs.estimate import GPUS, cost_table, parameters, training_flops
+from jobs.estimate import GPUS, cost_table, disk_bytes, parameters, training_flops
+from jobs.gguf_export.names import file_name
 from jobs.preflight import Preflight
 from local_hub.seeding import seed_all
 from local_hub.testing import RunningHub, running_hub
@@ -64,7 +66,7 @@ def test_the_real_run_is_checked_and_estimated(hub: RunningHub, tmp_path: Path) 
         "damaged rows that will be skipped: 1",
         "the token may write to demo",
         "are over 512 tokens and will be dropped",
-        "GB free, about 35.1 GB needed",
+        "GB free, about 32.8 GB needed",
         "a10g-small (24 GB)",
         "assumed, not measured",
     ):
@@ -150,7 +152,7 @@ def test_the_judge_is_asked_before_the_training(tmp_path: Path) -> None:
         ({"export.types": ["bf16", "f16"]}, "f16 and bf16 cannot lie together"),
         ({"export.types": ["f16", "f16"]}, "named twice"),
         ({"publish.name": "my-imatrix-model"}, r"'imatrix' in its name for no model"),
-        ({"publish.name": "my-Q8_0-model"}, "holds the type q8_0"),
+        ({"publish.name": "my-Q8_0-model"}, "holds the type Q8_0"),
     ],
 )
 def test_types_and_names_that_would_be_served_wrongly_are_refused_early(
@@ -160,4 +162,25 @@ def test_types_and_names_that_would_be_served_wrongly_are_refused_early(
     with pytest.raises(UserError, match=words):
         looked.export()
     plain = load_config(CONFIGS / "tiny.yaml", values={"ladder.types": [], "export.types": ["q4_k_m"]})
-    assert Preflight(plain, tmp_path).export() == "q4_k_m; ladder of none"
+    assert Preflight(plain, tmp_path).export() == "q4_k_m, of which footnote-tiny-Q4_K_M.gguf is served; ladder of none"
+
+
+def test_of_several_types_one_is_served_by_one_rule(tmp_path: Path) -> None:
+    def served(*types: str) -> str:
+        values = {"export.types": list(types), "ladder.types": []}
+        config = load_config(CONFIGS / "tiny.yaml", values=values)
+        assert file_name(config.publish.name, config.export.served) in Preflight(config, tmp_path).export()
+        return config.export.served
+
+    assert served("f16", "q6_k", "q4_k_m") == "q4_k_m"
+    assert served("q8_0") == "q8_0"
+    with pytest.raises(UserError, match=r"export\.types: expected one Q4_K_M file, .*; add q4_k_m, which is served"):
+        served("f16", "q8_0")
+    mixed = load_config(CONFIGS / "tiny.yaml", values={"export.types": ["f32", "q4_k_m"]})
+    assert Preflight(mixed, tmp_path).export().startswith("f32, q4_k_m, of which footnote-tiny-Q4_K_M.gguf is served")
+
+
+def test_the_room_for_a_run_grows_with_its_types() -> None:
+    assert disk_bytes(10**9, Export(types=("q4_k_m",))) == pytest.approx(1.1 * (4 + 2 + 2 + 2 * 6.6 / 8) * 1e9)
+    more = disk_bytes(10**9, Export(types=("f16", "q4_k_m", "q8_0"))) - disk_bytes(10**9, Export())
+    assert more == pytest.approx(1.1 * 8.5 / 8 * 1e9)

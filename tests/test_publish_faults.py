@@ -117,6 +117,11 @@ def half_proved(run: Path) -> None:
     rewrite(run / "gguf" / "step.json", figures=figures)
 
 
+def stranger(run: Path) -> None:
+    """A file that somebody laid beside the verified ones."""
+    shutil.copy(run / "gguf" / f"{NAME}-Q4_K_M.gguf", run / "base_gguf" / "stranger-Q8_0.gguf")
+
+
 def changed_since(run: Path) -> None:
     """Another file of the same size, after the gate."""
     path = run / "gguf" / f"{NAME}-F16.gguf"
@@ -132,6 +137,7 @@ SPOILT = {
     "unverified": (other_prompts, [f"{NAME}-Q4_K_M.gguf", "24 of 24 prompts", "export"]),
     "not verified": (unproved, ["gguf", "not verified", "--dataset"]),
     "one file not verified": (half_proved, ["gguf", "not verified", "--dataset"]),
+    "a stranger": (stranger, ["base_gguf", "stranger-Q8_0.gguf", "not verified", "take it out"]),
     "changed since": (changed_since, [f"{NAME}-F16.gguf", "is not the file that was verified", "export"]),
     "none served": (none_served, ["gguf: expected one Q4_K_M file", f"{NAME}-Q8_0.gguf", "export.types"]),
     "unfinished": (lambda run: (run / "merged" / "step.json").unlink(), ["merged", "step.json"]),

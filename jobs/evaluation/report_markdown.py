@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.card_facts import flatten, result_rows
 from jobs.card_render import cell
 from jobs.evaluation.groups import Asked, asked_of
+from jobs.evaluation.result_table import flatten, result_rows
 from jobs.provenance import versions
 from qa.calibration import BIN_ROWS, BINS
 from qa.headline import headline_lines
