@@ -7,7 +7,6 @@ Each side answers in a process of its own, in turn. Timed is what lies between q
 from __future__ import annotations
 
 import os
-import platform
 import random
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ from rich.table import Table
 from benchmarks.paired import Usage, measure
 from benchmarks.scoring_sides import BATCH, Exam, Result, contexts
 from jobs.errors import UserError, first_line
+from jobs.gguf_ladder.speed import cpu_name
 from qa.choices import prompt_name
 from qa.records import Question
 
@@ -219,11 +219,3 @@ def heading(rounds: int) -> str:
         raise UserError(f"{error.name} is not installed; install the extras jobs and dev") from None
     machine = f"{os.cpu_count()} cores of {cpu_name()}"
     return f"multiple choice: ours against lm-eval's (batches of {BATCH}), rounds: {rounds}\n{machine}; {versions}"
-
-
-def cpu_name() -> str:
-    """The processor's name as Linux gives it, its architecture elsewhere."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

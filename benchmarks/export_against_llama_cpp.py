@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks import converter
 from benchmarks.export_report import STAGES, Cost, Round, Stage, heading, limits, missed, table
 from benchmarks.paired import ROOT, measure, measure_command
 from benchmarks.random_model import LAYERS, Shape
@@ -31,7 +32,7 @@ from jobs.errors import UserError, first_line
 ROUNDS = 1
 TOKENIZER = "Qwen/Qwen2.5-3B-Instruct"
 LLAMA_CPP = Path(os.environ.get("FOOTNOTE_LLAMA_CPP") or ROOT / "build" / "llama.cpp")  # what `make llama-tools` makes
-CONVERTER, QUANTIZER = Path("source/convert_hf_to_gguf.py"), Path("bin/llama-quantize")
+CONVERTER, QUANTIZER = Path("source") / converter.MODEL, Path("bin/llama-quantize")
 SIDES = ("theirs", "ours")
 PROBE = 1 << 30  # bytes written to learn how fast the disk takes them
 MAKE = """
@@ -47,18 +48,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
 PeftModel.from_pretrained(model, sys.argv[2]).merge_and_unload().save_pretrained(sys.argv[3])
 AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[3])
-"""
-# The converter imports sentencepiece before it looks whether the model has a file for it; a Qwen model has none.
-CONVERT = """
-import importlib.machinery, runpy, sys, types
-from pathlib import Path
-stand_in = types.ModuleType("sentencepiece")
-stand_in.__spec__, stand_in.SentencePieceProcessor = importlib.machinery.ModuleSpec("sentencepiece", None), None
-sys.modules["sentencepiece"] = stand_in
-script, model, target = sys.argv[1:]
-sys.path.insert(0, str(Path(script).parent))
-sys.argv = [script, model, "--outtype", "f16", "--outfile", target]
-runpy.run_path(script, run_name="__main__")
 """
 WRITE = """
 import sys
@@ -241,7 +230,9 @@ def command(places: Places, stage: str, side: str) -> list[str]:
     }
     theirs = {
         "merge": [sys.executable, "-c", PEFT, *reads, target],
-        "F16": [sys.executable, "-c", CONVERT, str(LLAMA_CPP / CONVERTER), *reads, target],
+        "F16": converter.converting(
+            LLAMA_CPP / CONVERTER.parent, [converter.MODEL, *reads, "--outtype", "f16", "--outfile", target]
+        ),
         "Q4_K_M": [str(LLAMA_CPP / QUANTIZER), *reads, target, "Q4_K_M", str(os.cpu_count())],
     }
     return (ours if side == "ours" else theirs)[stage]

@@ -10,12 +10,21 @@ from importlib.metadata import version
 
 from rich.table import Table
 
-from benchmarks.evaluate_against_lm_eval import cpu_name
 from benchmarks.paired import Usage
 from benchmarks.same_tensors import Sameness
+from jobs.gguf_ladder.speed import cpu_name
 
 STAGES = ("merge", "F16", "Q4_K_M")
-MEMORY, WALL = 0.25, 1.0  # ours over theirs: what we mean to reach
+ALL = "all three"
+GOALS = (  # ours over theirs, at most
+    (ALL, "peak MB", 0.25),
+    (ALL, "wall s", 1.0),
+    (ALL, "wall s until on disk", 1.0),
+    ("merge", "wall s", 1.0),
+    ("F16", "CPU s", 1.0),
+    ("F16", "peak MB", 1.0),
+)
+MERGE_PEAK = 1500  # MB, at most, whatever theirs takes
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def table(rounds: Sequence[Round]) -> Table:
             shown.add_row(name if first else "", measure, *_cells(rounds, measure, (place,)), equal)
         shown.add_section()
     for measure in MEASURES:
-        name = "all three" if measure == next(iter(MEASURES)) else ""
+        name = ALL if measure == next(iter(MEASURES)) else ""
         shown.add_row(name, measure, *_cells(rounds, measure, range(len(STAGES))), "")
     return shown
 
@@ -109,25 +118,35 @@ def _spread(ratios: Sequence[float]) -> str:
 
 
 def limits(rounds: Sequence[Round], bandwidth: float) -> list[str]:
-    """What is left to gain: the disk's share of our time, the quantiser's, and whether the goals are met."""
+    """What is left to gain: how long writing alone takes, the quantiser's share, and whether the goals are met."""
     every = range(len(STAGES))
     wall = statistics.median(_pair(each, "wall s until on disk", every)[1] for each in rounds)
     written = statistics.median(_pair(each, "MB written", every)[1] for each in rounds) * 1e6
     quantizer = statistics.median(each.stages[-1].ours.quantizer_seconds for each in rounds)
-    disk = written / bandwidth
-    lines = [
-        f"ours takes {wall:.0f} s until all is on disk: {disk:.0f} s ({disk / wall:.0%}) are what this disk needs for "
-        f"{written / 1e9:.1f} GB at the {bandwidth / 1e6:.0f} MB/s that it was measured to take, "
-        f"{quantizer:.0f} s ({quantizer / wall:.0%}) are llama.cpp's quantiser"
-    ]
-    goals = (("peak MB", MEMORY), ("wall s", WALL), ("wall s until on disk", WALL))
-    return [*lines, *(_goal(rounds, measure, goal) for measure, goal in goals)]
+    writing = written / bandwidth
+    shares = (
+        f"ours takes {wall:.0f} s until all is on disk; writing its {written / 1e9:.1f} GB at the "
+        f"{bandwidth / 1e6:.0f} MB/s that this disk was measured to take is {writing:.0f} s ({writing / wall:.0%}), in "
+        f"part while it computes (reading is not counted); llama.cpp's quantiser is {quantizer:.0f} s "
+        f"({quantizer / wall:.0%})"
+    )
+    return [shares, *(_goal(rounds, *goal) for goal in GOALS), _merge_goal(rounds)]
 
 
-def _goal(rounds: Sequence[Round], measure: str, goal: float) -> str:
-    pairs = [_pair(each, measure, range(len(STAGES))) for each in rounds]
+def _goal(rounds: Sequence[Round], name: str, measure: str, goal: float) -> str:
+    places = range(len(STAGES)) if name == ALL else (STAGES.index(name),)
+    pairs = [_pair(each, measure, places) for each in rounds]
     ratio = statistics.median(ours / theirs for theirs, ours in pairs)
-    return f"{measure}: {ratio:.2f} of theirs; at most {goal:.2f} is the goal: {'met' if ratio <= goal else 'MISSED'}"
+    return f"{name}, {measure}: {ratio:.2f} of theirs; at most {goal:.2f} is the goal: {_met(ratio <= goal)}"
+
+
+def _merge_goal(rounds: Sequence[Round]) -> str:
+    peak = statistics.median(_pair(each, "peak MB", (0,))[1] for each in rounds)
+    return f"merge, peak MB: {peak:,.0f}; at most {MERGE_PEAK:,} is the goal: {_met(peak <= MERGE_PEAK)}"
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "MISSED"
 
 
 def missed(rounds: Sequence[Round]) -> str:

@@ -46,8 +46,10 @@ def extents(path: Path) -> Mapping[str, Extent]:
         entries = [item for shard in sorted(path.glob("*.safetensors")) for item in read_entries(shard).items()]
         return {name: Extent(each.path, each.start, each.size, (each.dtype, each.shape)) for name, each in entries}
     header = check_gguf(path)
-    data = header.bytes_needed - max(each.offset + each.bytes for each in header.tensors)
-    return {each.name: Extent(path, data + each.offset, each.bytes, (each.kind, each.shape)) for each in header.tensors}
+    return {
+        each.name: Extent(path, header.data + each.offset, each.bytes, (each.kind, each.shape))
+        for each in header.tensors
+    }
 
 
 def _same(left: Extent | None, right: Extent | None) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import UserError
+from jobs.json_object import expect, read_object
 from jobs.step import STEP_FILE, fingerprint, read_step
 
 CONFIG_FILE = "adapter_config.json"
@@ -14,8 +14,9 @@ CONFIG_FILE = "adapter_config.json"
 
 def base_of(adapter: Path) -> tuple[str, str]:
     """The base model that an adapter was trained on, folder or Hub id, and its revision."""
-    config = _read_config(adapter)
-    name, revision = str(config["base_model_name_or_path"]), config.get("revision")
+    config = read_adapter_config(adapter)
+    name = expect(config.get("base_model_name_or_path"), str, f"{adapter / CONFIG_FILE}: base_model_name_or_path")
+    revision = config.get("revision")
     if (adapter / STEP_FILE).is_file():
         revision = read_step(adapter).arguments.get("revision")
     return name, str(revision or "main")
@@ -34,7 +35,7 @@ def check_base_of(adapter: Path, base: str, revision: str) -> None:
     same = Path(base).resolve() == Path(trained_on).resolve() if Path(base).exists() else base == trained_on
     if not same:
         raise UserError(f"{adapter}: was trained on {trained_on}, not on {base}; give its own base")
-    if not Path(base).exists() and _read_config(adapter).get("revision") and at != revision:
+    if not Path(base).exists() and read_adapter_config(adapter).get("revision") and at != revision:
         raise UserError(f"{adapter}: was trained on {trained_on} at {at}, not at {revision}; give that revision")
 
 
@@ -53,11 +54,6 @@ def _check_recorded(adapter: Path, base: str, revision: str) -> None:
         raise UserError(f"{adapter}: was trained on {trained_on} at {at}, not at {revision}; give that revision")
 
 
-def _read_config(adapter: Path) -> dict[str, Any]:
-    path = adapter / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: not the configuration of a peft adapter") from None
-    return config
+def read_adapter_config(adapter: Path) -> dict[str, Any]:
+    """What peft wrote of an adapter."""
+    return read_object(adapter / CONFIG_FILE, "expected the configuration of a peft adapter")

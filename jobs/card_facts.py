@@ -13,7 +13,7 @@ from jobs.card_gguf import gguf_type, verdicts
 from jobs.errors import UserError
 from jobs.evaluation.result_table import ResultRow, flatten, result_rows
 from jobs.gate import Verified, verify
-from jobs.gguf_export.ladder_table import LadderTable, ladder_table
+from jobs.gguf_ladder.table import LadderTable, ladder_table
 from jobs.licences import Licence, base_licence, count_licences, documents_licence
 from jobs.lineage import check_lineage
 from jobs.step import StepRecord, read_step

@@ -9,6 +9,7 @@ and one that differs is refused. Without a data set there is neither: such a fol
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from jobs.gguf_export.names import KINDS, check_name, check_types, file_name, ki
 from jobs.gguf_export.quantizer import PLAIN, QUANTISED, quantize
 from jobs.gguf_export.sizes import most_bytes
 from jobs.gguf_export.writer import Provenance, write_gguf
-from jobs.safetensors_stream import read_entries
-from jobs.step import StepRecord, run_step
+from jobs.model_folder import read_model_folder
+from jobs.step import StepRecord, run_step, source_sha256
 
 if TYPE_CHECKING:
     from jobs.gguf_export.gate import Verdict
@@ -56,13 +57,20 @@ def export(
     """
     check_name(provenance.name)
     check_types(types)
-    arguments: dict[str, Any] = {"types": types, "provenance": asdict(provenance)}
+    arguments: dict[str, Any] = {"types": types, "provenance": asdict(provenance), "code": _code()}
     inputs = {"merged": merged}
     if calibration:
         arguments |= {"imatrix_tokens": calibration.tokens, "seed": calibration.seed}
         inputs["dataset"] = calibration.dataset
     work = _Work(merged, types, provenance, calibration)
     return run_step(step, out, arguments=arguments, inputs=inputs, work=work.into)
+
+
+def _code() -> str:
+    """Hash of what decides the files or their verdicts."""
+    from jobs import architecture, floats, gguf_export, model_folder
+
+    return source_sha256(sys.modules[__name__], architecture, floats, gguf_export, model_folder)
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,8 @@ class _Work:
 
     def _check_room(self, folder: Path, source_kind: str) -> None:
         kinds = {source_kind, *self.types}
-        needed = sum(most_bytes(kind, shape) for kind in kinds for shape in _shapes(self.model)) + CARRIED_BYTES
+        shapes = [entry.shape for entry in read_model_folder(self.model).tensors.values()]
+        needed = sum(most_bytes(kind, shape) for kind in kinds for shape in shapes) + CARRIED_BYTES
         check_room(folder, needed, f"GGUF files of the types {', '.join(self.types)}")
 
     def _imatrix(self, folder: Path) -> dict[str, Any]:
@@ -138,18 +147,10 @@ def verify(model: Path, files: Mapping[str, Path], dataset: Path, *, seed: int =
     Raises `UserError` naming the first file and property that differs: see `jobs.gguf_export.gate`.
     """
     from jobs.gguf_export.gate import make_reference, verify_file
-    from jobs.gguf_export.reference import held_out
+    from jobs.gguf_export.reference import read_test_questions
 
-    reference = make_reference(model, held_out(dataset), seed=seed)
+    reference = make_reference(model, read_test_questions(dataset), seed=seed)
     return {kind: verify_file(path, kind, reference) for kind, path in files.items()}
-
-
-def _shapes(model: Path) -> list[tuple[int, ...]]:
-    """Of every tensor of a transformers folder, from the headers of its files."""
-    shards = sorted(model.glob("*.safetensors"))
-    if not shards:
-        raise UserError(f"{model}: no .safetensors file; give a transformers folder, for example the one of merge")
-    return [entry.shape for shard in shards for entry in read_entries(shard).values()]
 
 
 def main() -> None:

@@ -1,24 +1,28 @@
 """Export an adapter as GGUF: `python -m jobs.export_adapter ADAPTER --base DIR --base-gguf DIR --merged DIR …`.
 
-One base in memory then serves both models: llama.cpp puts the adapter on the base's GGUF file (`--lora`). It is proved
-as it is used: on the base's served file, it must give the merged model's log-probabilities within what that file's type
-rounds away. Its factors are written in float32, so they are the trained ones themselves.
+One base in memory then serves both models: llama.cpp puts the adapter on the base's GGUF file (`--lora`). Its factors
+are written in float32, read back and compared with the adapter's; then it is proved as it is used: on the base's served
+file it must give the merged model's log-probabilities within what that file's type rounds away, and nearer than that
+file alone.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import path_argument
 from jobs.disk import check_room
 from jobs.errors import UserError, run_main
 from jobs.gguf_export.metadata import Provenance
 from jobs.gguf_export.names import adapter_name, check_name, kind_of
-from jobs.step import StepRecord, read_step, run_step
+from jobs.step import StepRecord, read_step, run_step, source_sha256
 from qa.artifacts import ArtifactError, pick_gguf
+
+if TYPE_CHECKING:
+    from jobs.gguf_export.adapter_gate import Served
 
 FLOAT32 = 2  # times the adapter's own bytes at most: it may be stored in 16 bits
 METADATA_BYTES = 1 << 20
@@ -37,92 +41,75 @@ def export_adapter(
 ) -> tuple[StepRecord, bool]:
     """Write `<name>-lora.gguf` into `out`; `base` is the base's transformers folder, `base_gguf` its verified export.
 
-    `figures` of the record: `file`, `bytes`, `tensors` and `verified` (numbers on the base's served file). Raises
+    `figures` of the record: `file`, `bytes`, `tensors` and `verified` (jobs/gguf_export/adapter_gate.py). Raises
     `UserError` where the adapter is of another base, of a kind that llama.cpp does not compute, or not proved.
     """
     check_name(provenance.name)
-    served, weights = _served(base_gguf)
-    return run_step(
-        "export_adapter",
-        out,
-        arguments={"provenance": asdict(provenance), "seed": seed, "served": served.name},
-        inputs={"adapter": adapter, "base": base, "base_gguf": base_gguf, "merged": merged, "dataset": dataset},
-        work=lambda folder: _work(folder, adapter, base, served, weights, merged, dataset, provenance, seed),
-    )
+    served = read_served(base_gguf)
+    work = _Work(adapter, base, served, merged, dataset, provenance, seed)
+    arguments = {"provenance": asdict(provenance), "seed": seed, "served": served.path.name, "code": _code()}
+    inputs = {"adapter": adapter, "base": base, "base_gguf": base_gguf, "merged": merged, "dataset": dataset}
+    return run_step("export_adapter", out, arguments=arguments, inputs=inputs, work=work.into)
 
 
-def _served(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file of an export that is served, and what the gate found of its weights."""
-    figures = read_step(folder).figures
-    if not figures.get("verified"):
+def _code() -> str:
+    """Hash of what decides the file or its verdict."""
+    from jobs import architecture, floats, gguf_export, lora, lora_config, model_folder
+
+    return source_sha256(gguf_export, architecture, floats, lora, lora_config, model_folder)
+
+
+def read_served(folder: Path) -> Served:
+    """The file that is served of a folder that export made. Raises `UserError` where none was verified."""
+    from jobs.gguf_export.adapter_gate import Served
+    from jobs.gguf_export.weights import Weights
+
+    record = read_step(folder)
+    files, verified = record.figures.get("files"), record.figures.get("verified")
+    if not isinstance(files, dict):
+        raise UserError(f"{folder}: made by the step {record.step}, not by export; name a folder that export made")
+    if not verified:
         raise UserError(f"{folder}: its files were not verified; export the base with a data set (--dataset)")
     try:
-        name = pick_gguf(list(figures["files"].values()))
+        name = pick_gguf(list(files.values()))
     except ArtifactError as error:
         raise UserError(f"{folder}: {str(error).partition(';')[0]}; export the base as one Q4_K_M file") from None
-    return folder / name, figures["verified"][kind_of(name)]["weights"]
+    return Served(folder / name, Weights(**verified[kind_of(name)]["weights"]))
 
 
-def _work(
-    folder: Path,
-    adapter: Path,
-    base: Path,
-    served: Path,
-    weights: dict[str, Any],
-    merged: Path,
-    dataset: Path,
-    provenance: Provenance,
-    seed: int,
-) -> dict[str, Any]:
-    from jobs.gguf_export.adapter import write_adapter_gguf
+@dataclass(frozen=True)
+class _Work:
+    """What one export is to do, within the folder that the step gives it."""
 
-    path = folder / adapter_name(provenance.name)
-    size = sum(file.stat().st_size for file in adapter.glob("*.safetensors"))
-    check_room(folder, FLOAT32 * size + METADATA_BYTES, "the adapter as GGUF")
-    tensors = write_adapter_gguf(base, adapter, path, provenance)
-    verdict = verify_adapter(path, served, weights, merged, dataset, seed=seed)
-    return {"file": path.name, "bytes": path.stat().st_size, "tensors": tensors, "verified": verdict}
+    adapter: Path
+    base: Path
+    served: Served
+    merged: Path
+    dataset: Path
+    provenance: Provenance
+    seed: int
 
+    def into(self, folder: Path) -> dict[str, Any]:
+        from jobs.gguf_export.adapter import write_adapter_gguf
 
-def verify_adapter(
-    path: Path, served: Path, weights: dict[str, Any], merged: Path, dataset: Path, *, seed: int
-) -> dict[str, Any]:
-    """Compare the base's file with the adapter on it with the merged model. Raises `UserError` where they differ.
+        path = folder / adapter_name(self.provenance.name)
+        size = sum(file.stat().st_size for file in self.adapter.glob("*.safetensors"))
+        check_room(folder, FLOAT32 * size + METADATA_BYTES, "the adapter as GGUF")
+        tensors = write_adapter_gguf(self.base, self.adapter, path, self.provenance)
+        return {"file": path.name, "bytes": path.stat().st_size, "tensors": tensors, "verified": self._verified(path)}
 
-    `weights` is what the gate found of the base's file: its rounding is what the bound grows with.
-    """
-    from jobs.gguf_export.comparison import check_numbers, read_probes
-    from jobs.gguf_export.gate import held_out, make_reference
-    from jobs.gguf_export.properties import refused
-    from jobs.gguf_export.weights import Weights
-    from qa.engine import Engine, ModelFileError
+    def _verified(self, path: Path) -> dict[str, Any]:
+        from jobs.gguf_export.adapter_gate import check_factors, verify_adapter
+        from jobs.gguf_export.gate import make_reference, read_test_questions
 
-    reference = make_reference(merged, held_out(dataset), seed=seed)
-    try:
-        with Engine.load(served, n_ctx=reference.window, adapter=path) as engine:
-            heard = read_probes(engine, reference.probes)
-    except ModelFileError as error:
-        raise refused(path, "whole", str(error).removeprefix(f"{path}: ")) from None
-    numbers = check_numbers(path, kind_of(served.name), reference, heard, Weights(**weights))
-    sentence = (
-        f"{path.name} was put on {served.name} by llama.cpp and compared with the merged model under transformers: "
-        f"after {numbers.prompts} held-out prompts the log-probabilities of the first token differ by "
-        f"{numbers.mean:.2g} nats in the mean and {numbers.largest:.2g} at most ({numbers.bound:.2g} is allowed)."
-    )
-    return {"file": path.name, "on": served.name, "numbers": asdict(numbers), "sentence": sentence, "passed": True}
+        factors = check_factors(path, self.adapter, self.base)  # seconds, before the minutes of the models
+        reference = make_reference(self.merged, read_test_questions(self.dataset), seed=self.seed)
+        return asdict(verify_adapter(path, self.served, factors, reference, seed=self.seed))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m jobs.export_adapter", description=__doc__.split("\n\n")[0])
-    parser.add_argument("adapter", type=path_argument, help="folder that train made")
-    parser.add_argument("--base", type=path_argument, required=True, help="transformers folder of its base")
-    parser.add_argument("--base-gguf", type=path_argument, required=True, help="folder that export made of the base")
-    parser.add_argument("--merged", type=path_argument, required=True, help="folder that merge made of both")
-    parser.add_argument("--dataset", type=path_argument, required=True, help="its test questions are asked")
-    parser.add_argument("--seed", type=int, default=17, help="draws them (default: %(default)s)")
-    parser.add_argument("--name", help="of the file, before -lora.gguf (default: the merged folder's name)")
-    parser.add_argument("--out", type=path_argument, required=True)
-    options = parser.parse_args()
+    options = _parser().parse_args()
+    name = options.name or options.merged.resolve().name
     record, new = export_adapter(
         options.adapter,
         options.out,
@@ -130,12 +117,27 @@ def main() -> None:
         base_gguf=options.base_gguf,
         merged=options.merged,
         dataset=options.dataset,
-        provenance=Provenance(options.name or options.merged.resolve().name),
+        provenance=Provenance(name, licence=options.licence, base_model=options.base_model),
         seed=options.seed,
     )
     known = record.figures
     print(f"{options.out / known['file']}: {known['bytes']:,} bytes", "" if new else "(was done)")
     print(known["verified"]["sentence"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m jobs.export_adapter", description=__doc__.split("\n\n")[0])
+    result.add_argument("adapter", type=path_argument, help="folder that train made")
+    result.add_argument("--base", type=path_argument, required=True, help="transformers folder of its base")
+    result.add_argument("--base-gguf", type=path_argument, required=True, help="folder that export made of the base")
+    result.add_argument("--merged", type=path_argument, required=True, help="folder that merge made of both")
+    result.add_argument("--dataset", type=path_argument, required=True, help="its test questions are asked")
+    result.add_argument("--seed", type=int, default=17, help="draws them (default: %(default)s)")
+    result.add_argument("--name", help="of the file, before -lora.gguf (default: the merged folder's name)")
+    result.add_argument("--licence", default="", help="licence identifier written into the file")
+    result.add_argument("--base-model", default="", help="Hub id of the base, written into the file")
+    result.add_argument("--out", type=path_argument, required=True)
+    return result
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 GGUF is a folder that export made, with an F16 or BF16 file. Each type is quantised from that, without and with the
 folder's importance matrix (a published file is taken where it is that), measured beside it and deleted again: size,
-bits a weight, KL divergence, top-1 agreement and perplexity on held-out text (jobs/gguf_export/held_out.py says which),
+bits a weight, KL divergence, top-1 agreement and perplexity on held-out text (jobs/gguf_ladder/held_out.py says which),
 accuracy on multiple-choice test questions with the paired difference, tokens per second here. Writes `ladder.json` and
 `ladder.png`. Killed, it goes on at the row where it was.
 """
@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from jobs.arguments import path_argument
 from jobs.disk import check_room
 from jobs.errors import UserError, run_main
-from jobs.gguf_export.ladder_plan import Exported, Rung
-from jobs.gguf_export.ladder_table import label_of, ladder_table
 from jobs.gguf_export.quantizer import QUANTISED, quantize
+from jobs.gguf_ladder.plan import Exported, Rung
+from jobs.gguf_ladder.table import label_of, ladder_table
 from jobs.progress import bar
 from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256, write_json
 from qa.choices import Formulation
 
 if TYPE_CHECKING:
-    from jobs.gguf_export.ladder_rows import Exam
+    from jobs.gguf_ladder.rows import Exam
 
 TOKENS, QUESTIONS = 8192, 200
 LARGEST = 0.6  # of the F16 file's bytes: Q8_0 has 8.5 bits a weight, and vocabulary and norms stay as they are
@@ -54,10 +54,7 @@ def ladder(
     given; at most so many multiple-choice `questions` are asked. Raises `UserError` for an unknown type, a folder that
     export did not make or without a file to compare with, a data set without test rows, too little disk.
     """
-    if unknown := next((kind for kind in types if kind not in QUANTISED), None):
-        raise UserError(f"--types {unknown}: unknown; known are {', '.join(QUANTISED)}")
-    if not types:
-        raise UserError(f"--types: name at least one of {', '.join(QUANTISED)}")
+    _check_types(types)
     if not dataset.is_dir():
         raise UserError(f"{dataset}: no such folder; name one that build_dataset made")
     work = _Work(Exported.read(gguf), dataset, passages, types, tokens, questions, seed, formulation)
@@ -66,12 +63,24 @@ def ladder(
     return run_step("ladder", out, arguments=arguments | {"code": _code()}, inputs=inputs, work=work.into)
 
 
+def _check_types(types: Sequence[str]) -> None:
+    if unknown := next((kind for kind in types if kind not in QUANTISED), None):
+        raise UserError(f"--types {unknown}: unknown; known are {', '.join(QUANTISED)}")
+    if not types:
+        raise UserError(f"--types: name at least one of {', '.join(QUANTISED)}")
+
+
 def _code() -> str:
     """Hash of what decides a figure; the table and the plot are not among it, and hours need not be spent for them."""
+    import jobs.rows
     import qa
-    from jobs.gguf_export import divergence, held_out, ladder_rows, quantizer, speed
+    from jobs.evaluation import backends, built_tasks, task_rows
+    from jobs.gguf_export import quantizer, reference
+    from jobs.gguf_ladder import divergence, held_out, plan, rows, speed
 
-    return source_sha256(sys.modules[__name__], divergence, held_out, ladder_rows, quantizer, speed, qa)
+    measured = divergence, plan, rows, quantizer, speed, backends
+    asked = held_out, reference, jobs.rows, built_tasks, task_rows
+    return source_sha256(sys.modules[__name__], *measured, *asked, qa)
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,8 @@ class _Work:
 
     def into(self, folder: Path) -> dict[str, Any]:
         """Measure the rows that are not under `checkpoints/` yet, and write what all of them say."""
-        from jobs.gguf_export.ladder_plot import plot_ladder
-        from jobs.gguf_export.ladder_rows import compared
+        from jobs.gguf_ladder.plot import plot_ladder
+        from jobs.gguf_ladder.rows import compared
 
         check_room(folder, int(LARGEST * self.exported.source.stat().st_size), "the largest quantised file")
         exam = self._exam()
@@ -99,15 +108,15 @@ class _Work:
         return {"kld": {label_of(row): row["divergence"]["kld"] for row in rows}, "rows": len(rows)}
 
     def _exam(self) -> Exam:
-        from jobs.gguf_export.divergence import opened
-        from jobs.gguf_export.held_out import read_held_out
-        from jobs.gguf_export.ladder_rows import Exam, encoder_of
+        from jobs.gguf_ladder.divergence import opened
+        from jobs.gguf_ladder.held_out import read_held_out
+        from jobs.gguf_ladder.rows import Exam
 
         with opened(self.exported.source, 1) as context:
             held_out = read_held_out(
                 self.dataset,
                 self.passages,
-                encoder_of(context.model),
+                context.model.encoder,
                 tokens=self.tokens,
                 questions=self.questions,
                 seed=self.seed,
@@ -127,7 +136,7 @@ class _Work:
 
     def _row(self, rung: Rung, checkpoints: Path, exam: Exam) -> dict[str, Any]:
         """Measure the published file, or one that is made for it and deleted after."""
-        from jobs.gguf_export.ladder_rows import measure
+        from jobs.gguf_ladder.rows import measure
 
         begun, published = time.monotonic(), self.exported.published(rung)
         path = published or checkpoints / f"{rung.name}.gguf"

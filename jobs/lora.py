@@ -1,4 +1,4 @@
-"""The arithmetic of LoRA, in the order of peft's own operations, so that the result is peft's to the last bit.
+"""The arithmetic of LoRA, in the order of peft's own operations: on one thread the result is peft's to the last bit.
 
 W + s · B A with s = alpha / r (Hu et al. 2021) or alpha / √r (rank-stabilised, Kalajdzievski 2023). DoRA (Liu et al.
 2024): m · V / ‖V‖ with V = W + s · B A, one norm and one magnitude a row. A is (r, in), B is (out, r), m is (out,).
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.architecture import HEAD
 from jobs.errors import UserError
+from jobs.floats import FLOATS, read_as
 from jobs.lora_config import by_pattern, is_listed, read_lora_config
 from jobs.safetensors_stream import Entry, is_finite, read_blocks, read_entries
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 PREFIX = "base_model.model."
-HEAD = "lm_head.weight"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PARTS = {".lora_A.weight": "low", ".lora_B.weight": "high", ".lora_magnitude_vector": "magnitude"}
 COPY = ".base_layer.weight"  # peft saves the base's own output layer with an adapter of it
@@ -71,6 +72,9 @@ class Deltas:
         wanted = {self._name(target, part) for target in self.targets for part in self._parts()}
         if odd := sorted(wanted ^ (self.entries.keys() - self.copies.values())):
             raise UserError(f"{adapter}: {odd[0]} {self._odd(odd[0])}, so the adapter cannot be merged")
+        if odd := [name for name, entry in self.entries.items() if entry.dtype not in FLOATS]:
+            kind = self.entries[odd[0]].dtype
+            raise UserError(f"{adapter}: {odd[0]} is of type {kind}, so the adapter cannot be merged; train it in f32")
 
     def check(self, base: Mapping[str, Entry], *, tied: bool) -> None:
         """Raise `UserError` unless the updates fit these base weights, by name, shape and value. Reads the adapter."""
@@ -142,10 +146,15 @@ class Deltas:
         return "is not one of LoRA's tensors" if self.kind == "lora" else "is not one of DoRA's tensors"
 
 
-def _same(entry: Entry, other: Entry) -> bool:
-    if (entry.dtype, entry.shape) != (other.dtype, other.shape):
+def _same(entry: Entry, copy: Entry) -> bool:
+    """Whether a copy is the base's, as peft loads it: rounded to the base's type."""
+    if entry.shape != copy.shape:
         return False
-    return all((ours == theirs).all() for ours, theirs in zip(read_blocks(entry), read_blocks(other), strict=True))
+    try:
+        pairs = zip(read_as(entry, entry.dtype, ""), read_as(copy, entry.dtype, ""), strict=True)
+        return all((ours == theirs).all() for ours, theirs in pairs)
+    except UserError:  # beyond what the base's type holds
+        return False
 
 
 def _target(name: str) -> str:

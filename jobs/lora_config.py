@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.adapters import CONFIG_FILE, read_adapter_config
 from jobs.errors import UserError
+from jobs.json_object import expect
 
 INITS = (True, False, "gaussian", "orthogonal")  # the others change the base (pissa, olora …) or the arithmetic (mica)
 KNOWN = set(
@@ -21,12 +22,8 @@ KNOWN = set(
 
 def read_lora_config(adapter: Path) -> dict[str, Any]:
     """adapter_config.json of an adapter that can be merged; `UserError` names the first key that stands against it."""
-    path = adapter / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind = config.get("peft_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected a peft adapter") from None
+    path, config = adapter / CONFIG_FILE, read_adapter_config(adapter)
+    kind = config.get("peft_type")
     if kind != "LORA":
         raise UserError(f"{path}: peft_type {kind} is not supported, only LORA")
     for key in sorted(config.keys() - KNOWN):
@@ -35,21 +32,41 @@ def read_lora_config(adapter: Path) -> dict[str, Any]:
     if (init := config.get("init_lora_weights", True)) not in INITS:
         raise UserError(f"{path}: init_lora_weights={init!r} cannot be merged; train with another of {INITS}")
     _check_patterns(path, config)
+    _check_modules(path, config)
     return config
 
 
 def _check_patterns(path: Path, config: Mapping[str, Any]) -> None:
-    rank_pattern, alpha_pattern = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    rank_pattern, alpha_pattern = (
+        expect(config.get(key) or {}, dict, f"{path}: {key}") for key in ("rank_pattern", "alpha_pattern")
+    )
     ranks, alphas = [config.get("r"), *rank_pattern.values()], [config.get("lora_alpha"), *alpha_pattern.values()]
     if not all(type(rank) is int and rank > 0 for rank in ranks):
         raise UserError(f"{path}: r and rank_pattern must be whole numbers above 0")
     if not all(type(alpha) in (int, float) and math.isfinite(alpha) for alpha in alphas):
         raise UserError(f"{path}: lora_alpha and alpha_pattern must be numbers")
-    try:
-        for pattern in (*rank_pattern, *alpha_pattern):
+    _check_expressions(path, (*rank_pattern, *alpha_pattern))
+
+
+def _check_modules(path: Path, config: Mapping[str, Any]) -> None:
+    """What `is_listed` takes: names or an expression of modules and of their lists, numbers of layers."""
+    for key in ("target_modules", "exclude_modules", "layers_pattern"):
+        value = config.get(key) or []
+        for name in [value] if isinstance(value, str) else expect(value, list, f"{path}: {key}"):
+            expect(name, str, f"{path}: {key}")
+        if isinstance(value, str) or key == "layers_pattern":
+            _check_expressions(path, [value] if isinstance(value, str) else value)
+    layers = config.get("layers_to_transform")
+    for layer in layers if isinstance(layers, list) else [0 if layers is None else layers]:
+        expect(layer, int, f"{path}: layers_to_transform")
+
+
+def _check_expressions(path: Path, patterns: Iterable[str]) -> None:
+    for pattern in patterns:
+        try:
             re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{path}: {pattern!r} is not a regular expression ({error}); mend the pattern") from None
+        except re.error as error:
+            raise UserError(f"{path}: {pattern!r} is not a regular expression ({error}); mend the pattern") from None
 
 
 def by_pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) -> Any:

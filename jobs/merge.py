@@ -2,8 +2,7 @@
 
 LoRA, rank-stabilised LoRA and DoRA on any linear layer, computed in float32 and rounded once to the base's own type
 (`jobs.lora`), block by block from disk to disk: the model is never in memory, and never merged into quantised weights.
-The result equals peft's `merge_and_unload()` bit for bit, also of a bf16 base, where peft too computes in float32 and
-rounds once.
+On a CPU with one thread the result is that of peft's `merge_and_unload()`, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ import argparse
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.adapters import base_of, check_base_of
 from jobs.arguments import path_argument
-from jobs.base_weights import INDEX, base_weights, is_tied, read_config
 from jobs.disk import check_room
 from jobs.errors import UserError, first_line, run_main
 from jobs.lora import Deltas, Update
+from jobs.model_folder import INDEX, check_tokenizer, read_model_folder
 from jobs.progress import bar
 from jobs.safetensors_stream import Entry, is_finite, read_blocks, read_into, write_file
 from jobs.step import StepRecord, run_step, write_json
+from jobs.threads import one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +36,9 @@ CARRIED = (
 ).split()
 MAX_SHARD = 5 * 10**9  # bytes of one file
 HEADER_BYTES = 256  # and more of a tensor's line in the header and the index together
-BLOCK_WEIGHTS = 1 << 18  # at once: as float32 (1 MB) they stay in the cache between product, sum and rounding
+# At once: as float32 (1 MB) they stay in the cache between product, sum and rounding. They are done before a second
+# thread has met the first: 22M weights take 0.025 s on one, 0.04 on two free cores and 0.7 on two busy ones.
+BLOCK_WEIGHTS = 1 << 18
 
 
 def merge(
@@ -76,16 +77,17 @@ def base_folder(base: str, revision: str) -> Path:
 
 
 def _work(base: Path, adapter: Path, out: Path, max_shard: int) -> dict[str, Any]:
-    weights = base_weights(base)
-    deltas = Deltas(adapter)
-    deltas.check(weights, tied=is_tied(read_config(base), weights))
+    model, deltas = read_model_folder(base), Deltas(adapter)
+    check_tokenizer(model)
+    weights = model.tensors
+    deltas.check(weights, tied=model.architecture.tied)
     for stale in out.glob("*.safetensors"):
         stale.unlink()  # of a start that was killed: room to write in
     carried = [base / name for name in CARRIED if (base / name).is_file()]
     size = sum(entry.size for entry in weights.values())
     room = size + len(weights) * HEADER_BYTES + sum(path.stat().st_size for path in carried)
     check_room(out, room, "the merged weights")
-    with _one_thread(), bar(size, "merge", unit="B", unit_scale=True) as shown:
+    with one_thread(), bar(size, "merge", unit="B", unit_scale=True) as shown:
         shards = _write(out, weights, deltas, max_shard, shown)
     for path in carried:
         shutil.copy(path, out / path.name)
@@ -116,23 +118,6 @@ def _write(out: Path, weights: dict[str, Entry], deltas: Deltas, max_shard: int,
         metadata = {"total_parameters": count, **plan.metadata}
         write_json(out / INDEX, {"metadata": metadata, "weight_map": plan.tensor_to_filename})
     return len(plan.filename_to_tensors)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one core: blocks of this size are done before threads have met.
-
-    22M weights take 0.025 s so; 0.04 on two free cores, and 0.7 on two busy ones, where each
-    waits for the other's turn.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _merged(entry: Entry, name: str, deltas: Deltas) -> Iterator[np.ndarray]:

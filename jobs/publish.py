@@ -75,9 +75,10 @@ def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
     import qa.prompts
     from jobs import card_facts, card_gguf, card_render, card_results, cards, gate, licences, lineage, staging
-    from jobs.gguf_export import accuracy, ladder_table, ollama
+    from jobs.gguf_export import accuracy, ollama
+    from jobs.gguf_ladder import table
 
-    cards_code = (card_facts, card_gguf, card_render, card_results, cards, ladder_table, licences, ollama)
+    cards_code = (card_facts, card_gguf, card_render, card_results, cards, licences, ollama, table)
     return *cards_code, accuracy, gate, lineage, staging, qa.prompts
 
 

@@ -44,6 +44,11 @@ def read_header(path: Path) -> dict[str, Any]:
 
     Raises `UserError` for a file that is cut short, is none, or holds a type that is not supported.
     """
+    return _read_header(path)[0]
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and the byte after it."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -61,7 +66,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {size:,} bytes instead of {whole:,}, {reason}; get or make it again")
     if fault:
         raise UserError(f"{path}: {fault}")
-    return header
+    return header, 8 + length
 
 
 def _fault(tensors: Mapping[str, Any]) -> str | None:
@@ -79,9 +84,7 @@ def _fault(tensors: Mapping[str, Any]) -> str | None:
 
 def read_entries(path: Path) -> dict[str, Entry]:
     """Every tensor of a file, in the order of their bytes."""
-    header = read_header(path)
-    with path.open("rb") as file:
-        data = 8 + int.from_bytes(file.read(8), "little")
+    header, data = _read_header(path)
     header.pop(METADATA, None)
     found = sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"]))
     return {

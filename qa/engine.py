@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 
 from qa.llama import Aborted, Context, Model, ModelFileError
 from qa.prompt_cache import PromptCache
-from qa.prompts import Message, PromptEncoder
+from qa.prompts import Message
 from qa.sampling import sample, sampler
 from qa.stops import cut
 
@@ -29,6 +29,11 @@ READ_CHUNK = 64  # prompt tokens between two signs of life: 2.7 s for a 3B on tw
 SMALL_FILE = 64 << 20  # bytes; below, waiting for a second thread costs more than it saves (up to 50 × on busy cores)
 GREEDY = (0.0, 1.0, 1, 0)  # temperature, top-p, top-k, seed
 PATIENCE = 0.25  # seconds between signs of life while another caller has the engine
+
+
+def threads_for(path: Path) -> int:
+    """Threads for a model file: every core that this process may use, or one for a tiny file."""
+    return 1 if path.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
 
 
 class PromptTooLong(ValueError):  # noqa: N818 (says what it is)
@@ -54,8 +59,7 @@ class Engine:
     """One model file with one context. Make it with `Engine.load`; use it as a context manager or `close` it."""
 
     def __init__(self, name: str, model: Model, context: Context) -> None:
-        self.name, self.n_ctx = name, context.n_ctx
-        self.encoder = PromptEncoder(model.tokenize, model.im_start, model.im_end)
+        self.name, self.n_ctx, self.encoder = name, context.n_ctx, model.encoder
         self._model, self._context = model, context
         self._lock = threading.Lock()  # not an RLock: a stream may be closed by another thread than began it
         self._cache = PromptCache(context, model.im_end)
@@ -67,13 +71,12 @@ class Engine:
         Without `n_threads` every core is used, or one for a tiny file.
         """
         model = Model(path)
-        cores = 1 if path.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
         try:
             lora = model.adapter(adapter) if adapter else None  # before the context, which makes room for it
-            context = Context(model, n_ctx, n_threads or cores)
-        except ModelFileError as error:
+            context = Context(model, n_ctx, n_threads or threads_for(path))
+        except ModelFileError:
             model.close()
-            raise ModelFileError(f"{path}: {error}") from None
+            raise
         if lora is not None:
             context.wear(lora)
         return cls(path.stem, model, context)

@@ -23,6 +23,7 @@ BLOCKS = {
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
     16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
     23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
+    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 
 
@@ -96,8 +97,9 @@ class _Reader:
         if dimensions > 4:
             raise GgufError(f"{self.path}: damaged header (a tensor of {dimensions} dimensions)")
         shape = tuple(self.scalar("<Q") for _ in range(dimensions))
-        kind = self.scalar("<I")
-        per_block, block_bytes = BLOCKS.get(kind, (1, 0))
+        if (kind := self.scalar("<I")) not in BLOCKS:
+            raise GgufError(f"{self.path}: tensor {name} has the type {kind}, which is not known; export it again")
+        per_block, block_bytes = BLOCKS[kind]
         return GgufTensor(name, shape, kind, -(-math.prod(shape) // per_block) * block_bytes, self.scalar("<Q"))
 
     def value(self, kind: int) -> Any:

@@ -18,7 +18,7 @@ import llama_cpp
 import numpy as np
 
 from qa.gguf_file import GgufError, check_gguf
-from qa.prompts import IM_END, IM_START, as_plain_text
+from qa.prompts import IM_END, IM_START, PromptEncoder, as_plain_text
 
 BATCH = 512  # tokens of one llama_decode
 OUTPUTS = 64  # positions of one llama_decode with logits: 39 MB at Qwen2.5's vocabulary
@@ -44,13 +44,14 @@ def _keep_complaints(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
 
 
 class Model:
-    """Weights and vocabulary of one GGUF file. Raises `ModelFileError`."""
+    """Weights and vocabulary of one GGUF file; text goes in by its `encoder`. Raises `ModelFileError`."""
 
     def __init__(self, path: Path) -> None:
         try:
             check_gguf(path)
         except GgufError as error:
             raise ModelFileError(str(error)) from None
+        self.path = path
         self._open = threading.Lock()  # held while the vocabulary is read, so that it is not freed meanwhile
         llama_cpp.llama_log_set(_keep_complaints, None)
         _complaints.clear()
@@ -68,6 +69,14 @@ class Model:
         except ValueError as error:
             self.close()
             raise ModelFileError(f"{path}: {error}") from None
+        self.encoder = PromptEncoder(self.tokenize, self.im_start, self.im_end)
+
+    def parse(self, text: str, *, begin: bool = False) -> list[int]:
+        """Ids of a rendered prompt, its control tokens meant, as llama.cpp's programs read it: never for typed text.
+
+        `begin` adds what the file says to put before.
+        """
+        return self._tokenize(text, special=True, begin=begin)
 
     def _control(self, token: str) -> int:
         ids = self._tokenize(token, special=True)
@@ -84,14 +93,14 @@ class Model:
         ]
         return [llama_cpp.llama_vocab_get_text(self.vocabulary, token).decode() for token in user_defined]
 
-    def _tokenize(self, text: str, special: bool = False) -> list[int]:
+    def _tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         raw = text.encode("utf-8", errors="replace")
         room = len(raw) + 8
         ids = (llama_cpp.llama_token * room)()
         with self._open:
             if self.pointer is None:
                 raise RuntimeError("the model is closed")
-            count = llama_cpp.llama_tokenize(self.vocabulary, raw, len(raw), ids, room, False, special)
+            count = llama_cpp.llama_tokenize(self.vocabulary, raw, len(raw), ids, room, begin, special)
         if count < 0:
             raise RuntimeError(f"llama.cpp needs {-count} tokens for {len(raw)} bytes of text")
         return ids[:count]
@@ -127,19 +136,24 @@ class Model:
 
 
 class Context:
-    """One KV cache over a model, shared by `SEQUENCES` sequences. Not safe for two threads at once."""
+    """One KV cache over a model, shared by `SEQUENCES` sequences. Not safe for two threads at once.
+
+    Its window of `n_ctx` tokens is at most the length that the model was trained at. Raises `ModelFileError`.
+    """
 
     def __init__(self, model: Model, n_ctx: int, n_threads: int) -> None:
+        self.model, self.n_ctx = model, min(n_ctx, llama_cpp.llama_model_n_ctx_train(model.pointer))
+        if self.n_ctx < 1:
+            raise ModelFileError(f"{model.path}: its context length is {self.n_ctx} tokens; export it again")
         parameters = llama_cpp.llama_context_default_params()
-        parameters.n_ctx = min(n_ctx, llama_cpp.llama_model_n_ctx_train(model.pointer))
+        parameters.n_ctx = max(self.n_ctx, BATCH)  # with less room llama.cpp takes smaller batches, and aborts at ours
         parameters.n_batch, parameters.n_outputs_max = BATCH, OUTPUTS
         parameters.n_seq_max, parameters.kv_unified = SEQUENCES, True
         parameters.n_threads = parameters.n_threads_batch = n_threads
         parameters.no_perf = True
         self.pointer = llama_cpp.llama_init_from_model(model.pointer, parameters)
         if not self.pointer:
-            raise ModelFileError(f"llama.cpp cannot make a context of {n_ctx} tokens ({_reason()})")
-        self.model, self.n_ctx = model, llama_cpp.llama_n_ctx(self.pointer)
+            raise ModelFileError(f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens ({_reason()})")
         self.memory = llama_cpp.llama_get_memory(self.pointer)
         self.batch = llama_cpp.llama_batch_init(BATCH, 0, 1)
         self._install_abort()
@@ -188,6 +202,8 @@ class Context:
 
     def decode(self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int], wanted: Sequence[int]):
         """Compute `tokens` (at most BATCH), each at a position of a sequence, with logits at the `wanted` indices."""
+        if len(tokens) > BATCH:  # written beyond the batch's memory otherwise
+            raise ValueError(f"{len(tokens)} tokens at once; a batch holds {BATCH}")
         batch = self.batch
         batch.n_tokens = len(tokens)
         for index, token in enumerate(tokens):

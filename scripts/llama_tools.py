@@ -1,14 +1,17 @@
 """Make llama.cpp's own tools and converter, to test against: `python scripts/llama_tools.py`. Standard library only.
 
 They come from the source distribution of the pinned llama-cpp-python, so that converter, quantiser and servers are of
-the very commit that the export uses. Nothing that the project publishes is made with them.
+the very commit that the export uses. Nothing that the project publishes is made with them. What was compiled is kept in
+the user's cache, as pip keeps wheels, so that the next clone takes it from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 import tarfile
@@ -76,13 +79,23 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def build_tools(folder: Path, version: str, tools: tuple[str, ...]) -> None:
-    """Compile the tools into `folder/bin`, with those already there; nothing where none is missing."""
+    """Compile the tools into `folder/bin`, with those already there, or take them from the cache if it has them."""
     known = made(folder / "bin")
     have = tuple(known.get("tools", ())) if known.get("version") == version else ()
     if set(tools) <= set(have):
         return
-    tools = tuple(name for name in TOOLS if name in {*tools, *have})
-    work, partial = folder / "work", folder / "bin.partial"
+    tools, kept = tuple(name for name in TOOLS if name in {*tools, *have}), cached(version)
+    if set(tools) <= set(made(kept).get("tools", ())):
+        copy_tools(kept, folder / "bin", version, tuple(made(kept)["tools"]))
+        return
+    compile_tools(folder, version, tools)
+    copy_tools(folder / "work" / "bin", folder / "bin", version, tools)
+    copy_tools(folder / "bin", kept, version, tools)
+
+
+def compile_tools(folder: Path, version: str, tools: tuple[str, ...]) -> None:
+    """Compile the tools into `folder/work/bin`; a start that was killed goes on."""
+    work = folder / "work"
     if made(work).get("version") != version:
         shutil.rmtree(work, ignore_errors=True)
     cmake, environment = find_cmake(folder)
@@ -93,11 +106,26 @@ def build_tools(folder: Path, version: str, tools: tuple[str, ...]) -> None:
     command = [cmake, "--build", str(work), "-j", cores, "--target", *(f"llama-{name}" for name in tools)]
     what = f"llama-{', llama-'.join(tools)}, compiled on {cores} cores"
     check(watch(command, what, environment), folder, "llama.cpp could not be compiled")
+
+
+def copy_tools(source: Path, target: Path, version: str, tools: tuple[str, ...]) -> None:
+    """Put the tools of one folder into another, which is whole at every moment."""
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    partial.mkdir(parents=True)
     for name in tools:
-        shutil.copy2(work / "bin" / f"llama-{name}", partial)
-    place(partial, folder / "bin", {"version": version, "tools": tools})
+        shutil.copy2(source / f"llama-{name}", partial)
+    place(partial, target, {"version": version, "tools": tools})
+
+
+def cached(version: str) -> Path:
+    """Where compiled tools are kept for other clones: by their version, how they are built, and for which processor."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    made_for = json.dumps([version, OPTIONS, platform.system(), platform.libc_ver(), flags])
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "footnote" / f"llama.cpp-{hashlib.sha256(made_for.encode()).hexdigest()[:16]}"
 
 
 def find_cmake(folder: Path) -> tuple[str, dict[str, str]]:

@@ -183,6 +183,10 @@ def test_a_base_that_cannot_be_exported_is_refused(base: Path, tmp_path: Path) -
     adapter = make_adapter(base, tmp_path / "adapter", r=4, lora_alpha=8)
     other = Path(shutil.copytree(base, tmp_path / "other"))
     config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}))
-    with pytest.raises(UserError, match="LlamaForCausalLM cannot be exported"):
-        write_adapter_gguf(other, adapter, tmp_path / "a.gguf", PROVENANCE)
+    for change, words in (
+        ({"architectures": ["LlamaForCausalLM"]}, "names LlamaForCausalLM; supported"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+    ):
+        (other / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(UserError, match=words):
+            write_adapter_gguf(other, adapter, tmp_path / "a.gguf", PROVENANCE)

@@ -82,5 +82,7 @@ def test_repository_and_revision_must_be_the_same(tmp_path: Path, by: str) -> No
 
 def test_a_configuration_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(UserError, match=r"adapter_config.json: not the configuration of a peft adapter"):
+    with pytest.raises(
+        UserError, match=r"adapter_config.json: holds no JSON object; expected the configuration of a peft adapter"
+    ):
         base_of(tmp_path)

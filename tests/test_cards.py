@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from jobs.card_facts import Run
 from jobs.card_render import ROOT, cell, code, command, without_paths
 from jobs.cards import render_cards
-from jobs.gguf_export.ladder_table import ladder_table
+from jobs.gguf_ladder.table import ladder_table
 from jobs.step import file_sha256, read_step
 from local_hub.testing import running_hub
 from qa.artifacts import Repositories

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from jobs.errors import UserError
-from jobs.gguf_export.divergence import Positions, compare, divergence, opened, positions, ratio_of_klds, summarise
-from jobs.gguf_export.held_out import Text
 from jobs.gguf_export.quantizer import quantize
+from jobs.gguf_ladder.divergence import Positions, compare, divergence, opened, positions, ratio_of_klds, summarise
+from jobs.gguf_ladder.held_out import Text
 from qa.engine import Engine
 from qa.llama import OUTPUTS
 from tests.tiny import TEXT, tiny_gguf, tiny_model
@@ -157,7 +157,7 @@ def test_it_is_what_llama_perplexity_says(
     files: dict[str, Path], tmp_path: Path, llama_tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qa.llama.OUTPUTS", CONTEXT)  # the tool's batches: in others the KL differs by 0.2 % here
-    monkeypatch.setattr("jobs.gguf_export.divergence.OUTPUTS", CONTEXT)
+    monkeypatch.setattr("jobs.gguf_ladder.divergence.OUTPUTS", CONTEXT)
     tool, text = llama_tools / "llama-perplexity", tmp_path / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
     perplexity(tool, files["f16"], text, tmp_path / "logits")
@@ -187,6 +187,6 @@ def test_it_is_what_llama_perplexity_says(
 
 
 def test_a_model_of_a_small_window_is_named(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.gguf_export.divergence.LENGTH", 4096)
+    monkeypatch.setattr("jobs.gguf_ladder.divergence.LENGTH", 4096)
     with pytest.raises(UserError, match=r"f16\.gguf: reads 2048 tokens at once"), opened(files["f16"], 1):
         pass

@@ -176,6 +176,44 @@ def test_an_answer_ends_where_the_room_ends(path: Path) -> None:
         assert small.option_logprobs([40] * 250, [[41] * 5, [42] * 4, [43] * 5])[1] < 0
 
 
+@pytest.mark.parametrize("window", [32, 64, 300])
+def test_a_model_of_a_short_window_refuses_what_is_longer(tmp_path: Path, window: int) -> None:
+    from tests.tiny import random_model, tiny_tokenizer
+
+    tokenizer = tiny_tokenizer(tmp_path)
+    random_model(tokenizer, context=window).save_pretrained(tmp_path)
+    with Engine.load(tiny_gguf(tmp_path, tmp_path / "short.gguf")) as short:
+        assert short.n_ctx == window
+        with pytest.raises(PromptTooLong, match=f"has {2 * window} tokens; short reads at most {window - 1}"):
+            short.option_logprobs([40] * 2 * window, [[41]])
+        with pytest.raises(PromptTooLong):
+            short.complete([40] * window, max_tokens=1)
+        options = [[40 + number] * (window // 2) for number in range(6)]  # together longer than the window
+        assert short.option_logprobs([40] * (window // 2), options)[5] < 0
+        assert short.complete([40] * (window - 4), max_tokens=100) is not None
+
+
+def test_a_context_of_no_tokens_is_refused_by_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama_cpp.llama_model_n_ctx_train", lambda _: 0)
+    with pytest.raises(ModelFileError, match=r"tiny.gguf: its context length is 0 tokens"):
+        Engine.load(path)
+
+
+def test_more_than_a_batch_at_once_is_refused_and_not_written_beyond_it(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="513 tokens at once; a batch holds 512"):
+        engine._context.decode([40] * 513, range(513), [0] * 513, [512])
+
+
+def test_an_adapter_that_is_none_is_named_and_not_the_model(path: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "a-lora.gguf"
+    adapter.write_bytes(path.read_bytes())
+    with pytest.raises(ModelFileError, match=rf"^{adapter}: llama.cpp cannot put it on this model"):
+        Engine.load(path, adapter=adapter)
+    adapter.write_bytes(b"nothing")
+    with pytest.raises(ModelFileError, match=rf"^{adapter}: not a GGUF file"):
+        Engine.load(path, adapter=adapter)
+
+
 def test_cancelling_while_reading_stops_quickly_and_leaves_the_engine_usable(engine: Engine) -> None:
     before, cancel = engine.generate(QUESTION, max_tokens=8), threading.Event()
     chunks = []

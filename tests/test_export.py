@@ -202,7 +202,7 @@ def test_names_say_the_type_and_nothing_else() -> None:
     for name, words in {"../x": r"--name \.\./x", "my-imatrix": "no model", **typed}.items():
         with pytest.raises(UserError, match=words):
             check_name(name)
-    for name in ("footnote-qwen2.5-3b", "q4you", "a-Q8_0x", "f16ish"):
+    for name in ("footnote-qwen2.5-3b", "q4you", "a-Q8x", "f16ish"):
         check_name(name)
     for types, words in {
         ("q3",): "--types q3: unknown",

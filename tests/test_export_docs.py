@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.export_against_llama_cpp import needed_bytes
+from benchmarks.export_report import MERGE_PEAK
 from benchmarks.random_model import LAYERS
 from jobs.gguf_export import weights
-from jobs.gguf_export.comparison import FLIP, LARGEST, MEAN_FLIP, SLACK
-from jobs.gguf_export.merged_model import LEAST
+from jobs.gguf_export.comparison import FLIP, LARGEST, MEAN_FLIP, ORDINARY, SLACK
+from jobs.gguf_export.merged_model import LEAST, NOISE
 from jobs.gguf_export.names import KINDS, adapter_name, file_name, matrix_name
 from jobs.gguf_export.ollama import ollama_files
 from jobs.gguf_export.properties import PROPERTIES
 from jobs.gguf_export.reference import ASKED, WRITTEN
+from tests.test_gguf_against_llama_cpp import MAY_DIFFER
 from tests.tiny import CHAT_TEMPLATE
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +37,7 @@ def named(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-@pytest.mark.parametrize(("place", "command"), enumerate(["merge", "export", "ladder"]))
+@pytest.mark.parametrize(("place", "command"), enumerate(["merge", "export", "ladder", "export_adapter"]))
 def test_every_option_is_told_with_its_default(place: int, command: str) -> None:
     arguments = [sys.executable, "-m", f"jobs.{command}", "--help"]
     shown = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -44,6 +46,11 @@ def test_every_option_is_told_with_its_default(place: int, command: str) -> None
     words = " ".join(shown.split())
     for option, number in re.findall(r"(--[a-z-]+) [A-Z_]+ [^-]*?\((?:default: )?(\d+)\)", words):
         assert told[option] == number
+
+
+def test_the_keys_that_differ_from_the_converters_are_told() -> None:
+    keys = [key for key in MAY_DIFFER if not key.startswith("general.")]
+    assert keys == re.findall(r"`(tokenizer\.[a-z_.]+)`", PAGE)
 
 
 def test_every_type_is_told() -> None:
@@ -75,6 +82,7 @@ def test_the_bounds_are_those_that_are_asked() -> None:
     assert ("all", f"{weights.SCALE}") in told
     assert ("others, such as Q4_0", f"{weights.OTHER_BOUND}") in told
     assert LARGEST == {"f32": 0.05, "f16": 0.05, "bf16": 0.4}
+    assert f"noise of {NOISE} moves by more than {ORDINARY} nats" in PAGE
     assert {("f32, f16", "0.05"), ("bf16", "0.4"), ("quantised", f"{SLACK} times the forecast")} <= told
     ends = {bound for kind, bound in told if " times " in bound and "forecast" not in bound}
     assert ends == {f"{FLIP} times the bound of `numbers`, at most", f"{MEAN_FLIP} times it, in the mean"}
@@ -89,5 +97,16 @@ def test_the_messages_are_those_that_are_given() -> None:
     assert [message for message in told if message not in code] == []
 
 
-def test_the_disk_that_the_benchmark_needs_is_told() -> None:
+def test_the_disk_that_the_benchmark_needs_and_its_goals_are_told() -> None:
     assert f"{round(needed_bytes(LAYERS, made=False) / 1e9)} GB of disk" in PAGE
+    assert f"for the merge {MERGE_PEAK / 1000} GB and no more wall time" in PAGE
+
+
+def test_the_measured_table_is_of_one_sum() -> None:
+    """The last row is the stages' sum of wall seconds, and the largest of their peaks."""
+    *stages, whole = [
+        [float(cell.replace(",", "")) for cell in row[1:]]
+        for row in table("| stage | wall s, theirs | ours | peak MB, theirs | ours |")
+    ]
+    columns = list(zip(*stages, strict=True))
+    assert whole == [*(pytest.approx(sum(column), abs=0.1) for column in columns[:2]), *map(max, columns[2:])]

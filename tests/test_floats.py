@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jobs.errors import UserError
-from jobs.gguf_export.floats import PIECE, convert, read_as
+from jobs.floats import PIECE, convert, read_as
 from jobs.safetensors_stream import read_entries
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

@@ -1,40 +1,28 @@
-"""Our GGUF files equal those of llama.cpp's own converters, at the real vocabulary: tensors, and what it reads."""
+"""Our GGUF files equal those of llama.cpp's own converters: tensors, and what it reads, at the real vocabulary too."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import converter
 from jobs.gguf_export.adapter import write_adapter_gguf
 from jobs.gguf_export.writer import Provenance, write_gguf
 from tests.gguf_parts import Parts, read_parts
+from tests.tiny import tiny_adapter, tiny_tokenizer
 
+ROOT = Path(__file__).parents[1]
 INT32, BOOL = 5, 7  # GGUF's numbers of types
 PROVENANCE = Provenance("tiny", "apache-2.0", "somebody/base", ("somebody/data",))
-# One process for all files: importing torch and transformers takes longer than converting. Each line is a command. The
-# converter imports sentencepiece before it looks whether the model has a file for it; a Qwen model has none.
-DRIVER = """
-import importlib.machinery, json, runpy, sys, types
-from pathlib import Path
-stand_in = types.ModuleType("sentencepiece")
-stand_in.__spec__, stand_in.SentencePieceProcessor = importlib.machinery.ModuleSpec("sentencepiece", None), None
-sys.modules["sentencepiece"] = stand_in
-source = Path(sys.argv[1])
-sys.path.insert(0, str(source))
-for words in json.loads(sys.argv[2]):
-    sys.argv = [str(source / words[0]), *words[1:]]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
 MODELS: dict[str, dict[str, Any]] = {
     "qwen2-tied": {"dtype": "bfloat16"},
-    "qwen2-untied": {"dtype": "float32", "shard": "6MB"},
+    "qwen2-untied": {"dtype": "float32", "shard": "100KB"},
     "qwen3-tied": {"dtype": "float16"},
     "qwen3-untied": {"dtype": "bfloat16"},
 }
@@ -56,29 +44,43 @@ MAY_DIFFER = {
 }
 
 
+@pytest.fixture(scope="module", params=["tiny", "real"])
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer and the sampling settings: the tests' own of 534 tokens, and Qwen2.5-3B's."""
+    if request.param == "real":
+        return request.getfixturevalue("shared_data") / "hub" / "Qwen" / "Qwen2.5-3B-Instruct"
+    from transformers import GenerationConfig
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    made = tiny_tokenizer(folder)
+    GenerationConfig(eos_token_id=made.eos_token_id, pad_token_id=made.pad_token_id, **SAMPLING).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def models(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {name: small_model(folder / name, shared_data, **options) for name, options in MODELS.items()}
+    return {name: small_model(folder / name, tokenizer, **options) for name, options in MODELS.items()}
 
 
-def small_model(folder: Path, shared: Path, *, dtype: str, shard: str = "5GB") -> Path:
-    """A narrow model with all 151,936 rows and the real tokenizer; Qwen3's heads are wider than its hidden size."""
+def small_model(folder: Path, tokenizer: Path, *, dtype: str, shard: str = "5GB") -> Path:
+    """A narrow model with rows to spare for the tokenizer; Qwen3's heads are wider than its hidden size."""
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     family, _, tied = folder.name.partition("-")
     kind, shape = (Qwen2ForCausalLM, Qwen2Config) if family == "qwen2" else (Qwen3ForCausalLM, Qwen3Config)
+    read = AutoTokenizer.from_pretrained(tokenizer)
     config = shape(
-        vocab_size=151_936,
+        vocab_size=-(-len(read) // 128) * 128,
         hidden_size=32,
         intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         tie_word_embeddings=tied == "tied",
-        bos_token_id=151_643,
-        eos_token_id=151_645,
+        bos_token_id=read.pad_token_id,
+        eos_token_id=read.eos_token_id,
         **({"head_dim": 16} if family == "qwen3" else {}),
     )
     with torch.random.fork_rng(devices=[]):
@@ -87,7 +89,7 @@ def small_model(folder: Path, shared: Path, *, dtype: str, shard: str = "5GB") -
         for parameter in model.parameters():  # biases and norms too, so that a swapped one shows
             torch.nn.init.normal_(parameter, std=0.02)
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
-    for path in (shared / "hub" / "Qwen" / "Qwen2.5-3B-Instruct").iterdir():
+    for path in tokenizer.iterdir():
         if path.name not in ("config.json", "README.md"):
             shutil.copyfile(path, folder / path.name)
     return folder
@@ -95,8 +97,6 @@ def small_model(folder: Path, shared: Path, *, dtype: str, shard: str = "5GB") -
 
 @pytest.fixture(scope="module")
 def adapter(models: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.tiny import tiny_adapter
-
     return tiny_adapter(models["qwen2-tied"], tmp_path_factory.mktemp("adapter"))
 
 
@@ -107,20 +107,13 @@ def theirs(
     """The folder of what llama.cpp's converters write: MODEL-KIND.gguf and adapter.gguf."""
     folder = tmp_path_factory.mktemp("theirs")
     lines = [
-        [
-            "convert_hf_to_gguf.py",
-            str(models[name]),
-            "--outtype",
-            kind,
-            "--outfile",
-            str(folder / f"{name}-{kind}.gguf"),
-        ]
+        [converter.MODEL, str(models[name]), "--outtype", kind, "--outfile", str(folder / f"{name}-{kind}.gguf")]
         for name, kind in CASES
     ]
-    lines.append(["convert_lora_to_gguf.py", str(adapter), "--base", str(models["qwen2-tied"])])
+    lines.append([converter.ADAPTER, str(adapter), "--base", str(models["qwen2-tied"])])
     lines[-1] += ["--outfile", str(folder / "adapter.gguf")]
-    command = [sys.executable, "-c", DRIVER, str(llama_cpp_source), json.dumps(lines)]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+    command = converter.converting(llama_cpp_source, *lines)  # one process: importing torch takes longer than this
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr[-3000:]
     return folder
 

@@ -17,8 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from jobs.architecture import read_architecture
 from jobs.errors import UserError
 from jobs.gguf_export.writer import Provenance, write_gguf
+from jobs.model_folder import ModelFolder, check_tokenizer
 from tests.gguf_parts import BF16, F16, F32, read_parts
 from tests.tiny import CHAT_TEMPLATE, tiny_model
 
@@ -181,17 +183,15 @@ def test_shards_are_those_of_the_index(model: Path, changed: Path, tmp_path: Pat
     parts = {"model-00001.safetensors": names[:9], "model-00002.safetensors": names[9:]}
     for file, part in parts.items():
         save_file({name: tensors[name] for name in part}, changed / file, metadata={"format": "pt"})
-    save_file({names[0]: tensors[names[0]]}, changed / "consolidated.safetensors")
     weight_map = {name: file for file, part in parts.items() for name in part}
     (changed / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     write_gguf(model, tmp_path / "one.gguf", "f16", PROVENANCE)
     write_gguf(changed, tmp_path / "two.gguf", "f16", PROVENANCE)
     assert read_parts(tmp_path / "one.gguf").tensors == read_parts(tmp_path / "two.gguf").tensors
     (changed / "model-00002.safetensors").unlink()
-    with pytest.raises(UserError, match=r"index\.json: names model-00002\.safetensors, which is not in the folder"):
-        write_gguf(changed, tmp_path / "x.gguf", "f16", PROVENANCE)
-    (changed / "model.safetensors.index.json").unlink()
-    with pytest.raises(UserError, match=r"is in consolidated\.safetensors and in model-00001\.safetensors; remove one"):
+    with pytest.raises(
+        UserError, match=r"\S+ is not in model-00002\.safetensors, where model\.safetensors\.index\.json has it"
+    ):
         write_gguf(changed, tmp_path / "x.gguf", "f16", PROVENANCE)
 
 
@@ -208,12 +208,15 @@ def test_a_tied_head_is_written_once_and_must_be_the_embedding(changed: Path, tm
 
 
 CONFIGS = [
-    ({"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM cannot be exported; supported: Qwen2ForCausalLM"),
-    ({"architectures": None}, "none named cannot be exported"),
-    ({"vocab_size": "many"}, r"config\.json: vocab_size is 'many', not a positive number"),
+    ({"architectures": ["LlamaForCausalLM"]}, "names LlamaForCausalLM; supported: Qwen2ForCausalLM"),
+    ({"architectures": None}, "names no class; supported"),
+    ({"vocab_size": "many"}, r"config\.json: vocab_size is 'many', not a positive whole number"),
     ({"num_key_value_heads": None}, r"config\.json: num_key_value_heads is None"),
     ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4}}, "rope type 'yarn'"),
-    ({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": None}, "rope type 'linear'"),
+    (
+        {"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": None, "rope_theta": 1e4},
+        "rope type 'linear'",
+    ),
     ({"use_sliding_window": True}, "use_sliding_window is on"),
     ({"quantization_config": {"quant_method": "bitsandbytes"}}, "the weights are quantised"),
     ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; llama.cpp's model has 'silu'"),
@@ -221,7 +224,20 @@ CONFIGS = [
     ({"num_hidden_layers": 1}, r"tensor model\.layers\.1\.\S+ is none of qwen2's"),
     ({"num_hidden_layers": 3}, r"tensor model\.layers\.2\.\S+ is missing \(12 in all\)"),
     ({"tie_word_embeddings": False}, r"tensor lm_head\.weight is missing"),
-    ({"architectures": ["Qwen3ForCausalLM"]}, "head_dim is missing"),
+    ({"architectures": ["Qwen3ForCausalLM"]}, "head_dim is None, not a positive whole number"),
+    ({"architectures": 5}, "names no class"),
+    ({"architectures": [["Qwen2ForCausalLM"]]}, "names .*; supported"),
+    ({"head_dim": "64"}, "head_dim is '64', not a positive whole number"),
+    ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, 512 at most"),
+    ({"hidden_size": 10**30}, "hidden_size is 1000.*, not a positive whole number"),
+    ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan, not a positive number"),
+    ({"rope_parameters": "default"}, "rope_parameters is 'default', not an object"),
+    ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "rope_theta is None, not a positive number"),
+    ({"layer_types": 5}, "layer_types is 5, not a list"),
+    ({"attention_bias": True}, "attention_bias is True"),
+    ({"tie_word_embeddings": None}, "tie_word_embeddings is None, not true or false"),
+    ({"bos_token_id": -1}, r"config\.json: bos_token_id is -1, the vocabulary has \d+ entries"),
+    ({"bos_token_id": "1"}, "bos_token_id is '1', not a whole number"),
     ({"architectures": ["Qwen3ForCausalLM"], "head_dim": 16}, r"self_attn\.\w_proj\.bias is none of qwen3's"),
 ]
 
@@ -273,7 +289,7 @@ TENSORS: list[tuple[str, Callable[[dict[str, torch.Tensor]], Any], str]] = [
     (
         "integers",
         lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.zeros(128, 64, dtype=torch.int8)}),
-        r"up_proj\.weight is of type I8; export a bf16, f16 or f32 model",
+        r"up_proj\.weight is of type I8; use a bf16, f16 or f32 model",
     ),
 ]
 
@@ -339,10 +355,98 @@ TOKENIZERS: list[tuple[str, Callable[[Path], Any], str]] = [
         lambda f: rewrite(f / "tokenizer_config.json", chat_template="{{ messages }}"),
         r"chat_template\.jinja and tokenizer_config\.json hold different templates",
     ),
+    *(
+        (f"{key} {value}", lambda f, e={key: value}: _tokenizer(f, lambda t: t["model"].update(e)), "not a byte-level")
+        for key, value in {"dropout": 0.1, "continuing_subword_prefix": "##", "byte_fallback": True}.items()
+    ),
+    *(
+        (
+            f"{words}",
+            lambda f, n=number, e=change: _tokenizer(f, lambda t: t["pre_tokenizer"]["pretokenizers"][n].update(e)),
+            "splits text by another rule than Qwen2's",
+        )
+        for number, change, words in (
+            (0, {"behavior": "Removed"}, "words removed"),
+            (0, {"invert": True}, "the rule turned round"),
+            (1, {"use_regex": True}, "a second rule"),
+            (1, {"add_prefix_space": True}, "a space before"),
+        )
+    ),
+    (
+        "a third step",
+        lambda f: _tokenizer(f, lambda t: t["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Whitespace"})),
+        "splits text by another rule than Qwen2's",
+    ),
+    ("no steps", lambda f: _tokenizer(f, lambda t: t.update(pre_tokenizer=None)), "pre_tokenizer is None, not an obj"),
+    (
+        "another normalizer",
+        lambda f: _tokenizer(f, lambda t: t.update(normalizer={"type": "Lowercase"})),
+        r"normalizer is \{'type': 'Lowercase'\}, Qwen2's is \{'type': 'NFC'\}",
+    ),
+    (
+        "a token that takes the space before it",
+        lambda f: _tokenizer(f, lambda t: t["added_tokens"][0].update(lstrip=True)),
+        "has lstrip, which llama.cpp would not follow",
+    ),
+    ("a prefix", lambda f: rewrite(f / "tokenizer_config.json", add_prefix_space=True), "add_prefix_space is on"),
+    ("a list", lambda f: (f / "tokenizer.json").write_text("[]"), r"tokenizer\.json: holds no JSON object"),
+    (
+        "half a character",
+        lambda f: _tokenizer(f, lambda t: t["added_tokens"][0].update(content="\ud83d")),
+        r"tokenizer\.json: cannot be read \(.*surrogates",
+    ),
+    ("no model", lambda f: _tokenizer(f, lambda t: t.pop("model")), r"tokenizer\.json: model is None, not an object"),
+    ("no merges", lambda f: _tokenizer(f, lambda t: t["model"].pop("merges")), "model.merges is None, not a list"),
+    (
+        "a merge of three",
+        lambda f: _tokenizer(f, lambda t: t["model"]["merges"].append(["a", "b", "c"])),
+        r"the merge \['a', 'b', 'c'\] is not a pair of tokens",
+    ),
+    (
+        "an added token without text",
+        lambda f: _tokenizer(f, lambda t: t["added_tokens"][0].pop("content")),
+        r"tokenizer\.json: added token: content is None, not a text",
+    ),
+    (
+        "one id for two tokens",
+        lambda f: _tokenizer(f, lambda t: t["model"]["vocab"].update(twice=0)),
+        "two tokens have one id",
+    ),
+    (
+        "an id that is none",
+        lambda f: rewrite(f / "tokenizer_config.json", added_tokens_decoder={"first": {"content": "a"}}),
+        "differ in token first",
+    ),
+    (
+        "special tokens that are none",
+        lambda f: rewrite(f / "tokenizer_config.json", extra_special_tokens="<tool_call>"),
+        "extra_special_tokens is '<tool_call>', not a list",
+    ),
+    (
+        "an end that is none",
+        lambda f: rewrite(f / "tokenizer_config.json", eos_token=["<|im_end|>"]),
+        r"tokenizer_config\.json: eos_token is .*, not an object",
+    ),
+    (
+        "a template in another encoding",
+        lambda f: (f / "chat_template.jinja").write_bytes(b"\xff\xfe"),
+        r"chat_template\.jinja: cannot be read",
+    ),
+    ("sampling as a list", lambda f: (f / "generation_config.json").write_text("[]"), "holds no JSON object"),
+    (
+        "sampling beyond numbers",
+        lambda f: (f / "generation_config.json").write_text('{"temperature": NaN}'),
+        r"generation_config\.json: temperature is nan, not a number",
+    ),
+    (
+        "sampling beyond 32 bits",
+        lambda f: (f / "generation_config.json").write_text('{"top_k": 4294967296}'),
+        r"generation_config\.json: top_k is 4294967296, not a whole number",
+    ),
     (
         "sampling of words",
         lambda f: (f / "generation_config.json").write_text('{"top_k": "a few"}'),
-        r"generation_config\.json: not a generation config",
+        r"generation_config\.json: top_k is 'a few', not a whole number",
     ),
 ]
 
@@ -362,7 +466,7 @@ def test_an_interrupted_writer_leaves_no_file(model: Path, tmp_path: Path, monke
         assert (tmp_path / "x.gguf").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jobs.gguf_export.floats.convert", interrupted)
+    monkeypatch.setattr("jobs.floats.convert", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_gguf(model, tmp_path / "x.gguf", "f16", PROVENANCE)
     assert not (tmp_path / "x.gguf").exists()
@@ -396,8 +500,11 @@ def test_the_real_vocabulary_is_the_one_transformers_reads(shared_data: Path, ch
     from jobs.gguf_export.vocabulary import add_vocabulary
 
     real = shared_data / "hub" / "Qwen" / "Qwen2.5-3B-Instruct"
+    config = json.loads((real / "config.json").read_text())
+    model = ModelFolder(real, config, read_architecture(config, "config.json"), {})
+    check_tokenizer(model)
     writer = gguf.GGUFWriter(changed / "x.gguf", "qwen2")
-    add_vocabulary(writer, real, 151_936)
+    add_vocabulary(writer, model)
     said = {key: value.value for key, value in writer.kv_data[0].items()}
     check_vocabulary(real, said.__getitem__)
     assert said["tokenizer.ggml.eos_token_id"] == 151_645

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import jobs.gguf_export.activations as activations
 from jobs.errors import UserError
 from jobs.gguf_export.imatrix import CHUNK, ImportanceMatrix, calibration_rows, collect
 from jobs.rows import completion_of, prompt_of, write_parquet
-from jobs.training_rows import encode_row
+from jobs.training_rows import encode_row, load_split
 from qa.prompts import PromptEncoder
 from qa.records import Question
 from tests.tiny import TEXT, tiny_gguf, tiny_model
@@ -264,3 +266,50 @@ def test_a_folder_without_a_training_split_is_refused(tmp_path: Path, encoder: P
     write_parquet(tmp_path / "arc" / "test.parquet", [make_question(random.Random(1), 1, "arc_easy")])
     with pytest.raises(UserError, match=r"no train\.parquet in research_qa or arc; run build_dataset first"):
         calibration_rows(tmp_path, encoder, tokens=100, seed=1)
+
+
+def record_of(max_length: object) -> str:
+    record = {"step": "build_dataset", "arguments": {"arc": "", "max_length": max_length}, "inputs": {}}
+    return json.dumps(record)
+
+
+def test_rows_that_training_drops_are_dropped(
+    dataset: tuple[Path, dict[str, list[Question]]], encoder: PromptEncoder, tmp_path: Path
+) -> None:
+    """By the limit that the data set was built with, or its default of 512 tokens; and never cut."""
+    folder = Path(shutil.copytree(dataset[0], tmp_path / "dataset"))
+    lengths = sorted(len(row) for row in calibration_rows(folder, encoder, tokens=10**6, seed=1))
+    limit = lengths[len(lengths) // 2]
+    (folder / "step.json").write_text(record_of(limit))
+    rows = calibration_rows(folder, encoder, tokens=10**6, seed=1)
+    trained, too_long = load_split(folder, "train", encoder, limit)
+    assert sorted(rows) == sorted(trained["input_ids"])
+    assert 0 < too_long == len(lengths) - len(rows)
+    assert max(map(len, rows)) == limit
+
+
+def test_one_very_long_row_is_left_out(encoder: PromptEncoder, tmp_path: Path) -> None:
+    questions = [make_question(random.Random(2), number, "research") for number in range(3)]
+    longest = questions[1].model_copy(update={"question": "Which one is it? " * 500})
+    write_parquet(tmp_path / "research_qa" / "train.parquet", [questions[0], longest, questions[2]])
+    expected = sorted(ids_of([questions[0], questions[2]], encoder))
+    assert sorted(map(tuple, calibration_rows(tmp_path, encoder, tokens=10**6, seed=1))) == expected
+    (tmp_path / "step.json").write_text(record_of(10**5))
+    assert len(calibration_rows(tmp_path, encoder, tokens=10**6, seed=1)) == 3
+
+
+def test_a_record_without_the_limit_is_refused(
+    dataset: tuple[Path, dict[str, list[Question]]], encoder: PromptEncoder, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(dataset[0], tmp_path / "dataset"))
+    (folder / "step.json").write_text(record_of(None))
+    with pytest.raises(UserError, match=r"dataset: step\.json names no max_length; give a folder that build_dataset"):
+        calibration_rows(folder, encoder, tokens=100, seed=1)
+
+
+def test_a_weight_that_the_model_has_no_use_for_is_refused(model: Path, rows: list[list[int]], tmp_path: Path) -> None:
+    copy(model, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors") | {"model.vision.weight": torch.ones(4)}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 weights of its files have no place in it, such as model\.vision\.weight"):
+        collect(tmp_path, rows, datasets=())

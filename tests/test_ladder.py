@@ -14,14 +14,13 @@ import pytest
 
 from jobs import ladder as step
 from jobs.errors import UserError
-from jobs.gguf_export import ladder_rows
-from jobs.gguf_export.divergence import opened
-from jobs.gguf_export.held_out import read_held_out
 from jobs.gguf_export.imatrix import ImportanceMatrix
-from jobs.gguf_export.ladder_plan import Exported
-from jobs.gguf_export.ladder_rows import encoder_of
-from jobs.gguf_export.ladder_table import label_of, ladder_table
 from jobs.gguf_export.quantizer import quantize
+from jobs.gguf_ladder import rows as ladder_rows
+from jobs.gguf_ladder.divergence import opened
+from jobs.gguf_ladder.held_out import read_held_out
+from jobs.gguf_ladder.plan import Exported
+from jobs.gguf_ladder.table import label_of, ladder_table
 from jobs.ladder import ladder
 from jobs.step import read_step, run_step
 from qa.llama import Model
@@ -203,7 +202,7 @@ def model(world: Path) -> Iterator[Model]:
 
 
 def test_nothing_that_was_trained_on_is_in_the_text(world: Path, model: Model) -> None:
-    reader = encoder_of(model)
+    reader = model.encoder
     held_out = read_held_out(world / "dataset", world / "passages", reader, tokens=10_000, questions=50, seed=3)
     texts = [b"".join(map(model.piece, text.ids)).decode() for text in held_out.answered]
     assert {text.document for text in held_out.passages} == {"research/document 1", "research/document 2"}
@@ -214,7 +213,7 @@ def test_nothing_that_was_trained_on_is_in_the_text(world: Path, model: Model) -
 
 
 def test_texts_end_where_the_tokens_are_reached(world: Path, model: Model) -> None:
-    reader = encoder_of(model)
+    reader = model.encoder
     both, again = (
         read_held_out(world / "dataset", world / "passages", reader, tokens=301, questions=7, seed=3) for _ in range(2)
     )
@@ -255,6 +254,34 @@ def test_a_significant_loss_is_named_below_the_table(found: dict[str, Any]) -> N
     worse = json.loads(json.dumps(found))
     worse["rows"][2]["difference"]["verdict"] = "worse by 9.0 points (95 % 5.0 to 13.0, p < 0.001)"
     assert "Q4_0 against F16: worse by 9.0 points (95 % 5.0 to 13.0, p < 0.001)." in ladder_table(worse).notes
+
+
+def test_too_few_documents_are_said_instead_of_points(found: dict[str, Any]) -> None:
+    few = json.loads(json.dumps(found))
+    for row in few["rows"][1:]:
+        row["difference"] |= {
+            "documents": 3,
+            "verdict": "no difference shown (4.0 points); 3 documents are too few to tell",
+        }
+    said = "No type's accuracy is shown to differ from F16's;"
+    assert f"{said} 3 documents are too few to tell." in ladder_table(few).notes
+    for row in few["rows"][1:]:
+        row["difference"]["verdict"] = "no difference shown (4.0 points); this set can only show 9.0 points or more"
+        row["difference"]["detectable"] = 0.09
+    assert f"{said} the questions can show 9.0 points or more." in ladder_table(few).notes
+
+
+def test_code_that_decides_a_figure_is_among_the_arguments(climbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_step(climbed).arguments["code"] == step._code()
+    hashed: list[str] = []
+    monkeypatch.setattr(step, "source_sha256", lambda *modules: hashed.extend(module.__name__ for module in modules))
+    step._code()
+    parts = "divergence held_out plan rows speed".split()
+    scoring = "jobs.gguf_export.quantizer jobs.gguf_export.reference jobs.evaluation.backends jobs.evaluation.built_tasks jobs.evaluation.task_rows jobs.ladder jobs.rows qa"
+    assert {f"jobs.gguf_ladder.{part}" for part in parts} | set(scoring.split()) <= set(hashed)
+    assert not [name for name in hashed if name.endswith(("gguf_ladder.table", "gguf_ladder.plot"))], (
+        "they decide no figure"
+    )
 
 
 def test_the_command_prints_the_table(

@@ -5,6 +5,7 @@ The model is a tiny Qwen2 that has learnt four answers by heart, so that its gre
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -178,6 +179,31 @@ def ask(address: str, messages: list[Message], **settings: Any) -> dict[str, Any
     sent = {"messages": messages, "temperature": 0, "max_tokens": 40} | settings
     (choice,) = post(address, "/v1/chat/completions", **sent)["choices"]
     return choice
+
+
+def test_what_was_compiled_is_kept_for_the_next_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    script = importlib.import_module("llama_tools")
+    compiled: list[tuple[str, ...]] = []
+
+    def compile_tools(folder: Path, version: str, tools: tuple[str, ...]) -> None:
+        compiled.append(tools)
+        (folder / "work" / "bin").mkdir(parents=True, exist_ok=True)
+        for name in tools:
+            (folder / "work" / "bin" / f"llama-{name}").write_text(f"{name} of {version}")
+
+    monkeypatch.setattr(script, "compile_tools", compile_tools)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    script.build_tools(tmp_path / "one", "1", ("quantize", "cli"))
+    script.build_tools(tmp_path / "one", "1", ("cli",))
+    script.build_tools(tmp_path / "two", "1", ("quantize",))
+    assert compiled == [("quantize", "cli")]
+    assert (tmp_path / "two" / "bin" / "llama-quantize").read_text() == "quantize of 1"
+    script.build_tools(tmp_path / "two", "1", ("server",))
+    script.build_tools(tmp_path / "two", "2", ("quantize",))
+    assert compiled[1:] == [("quantize", "cli", "server"), ("quantize",)]
+    assert {path.name for path in (tmp_path / "two" / "bin").iterdir()} == {"llama-quantize", "made.json"}
+    assert len(list((tmp_path / "cache" / "footnote").iterdir())) == 2
 
 
 def test_the_model_answers_as_it_learnt(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Merging equals peft's own `merge_and_unload()`, every tensor, every bit: LoRA's variants on every linear layer."""
+"""Merging equals peft's own `merge_and_unload()` on one thread, every tensor, every bit: LoRA's variants."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jobs import merge as merging
+from jobs.errors import UserError
 from jobs.lora import Deltas
 from jobs.merge import merge
 from jobs.step import read_step
@@ -96,6 +97,29 @@ def test_the_output_layer_of_an_untied_qwen3_equals_peft(tmp_path: Path, dora: b
     changed = assert_equal_to_peft(base, adapter, tmp_path)
     assert "lm_head.weight" in changed
     assert len(changed) == 15
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fault", [None, "a step of the base's type", "beyond the base's type"])
+def test_an_adapters_copy_of_the_output_layer_in_float32_is_the_bases_where_it_rounds_to_it(
+    tmp_path: Path, fault: str | None
+) -> None:
+    """A base in 16 bits that was trained in float32: peft saves the copy as it held it, and rounds it in loading."""
+    base = make_base(tmp_path / "base", tied=False, dtype=torch.float16)
+    adapter = make_adapter(base, tmp_path / "adapter", target_modules=["lm_head"])
+    path, name = adapter / "adapter_model.safetensors", "base_model.model.lm_head.base_layer.weight"
+    tensors = {key: tensor.float() for key, tensor in load_file(path).items()}
+    copy = tensors[name]
+    copy[3, 3] = 0.5 + 2**-14 if fault is None else 0.5 + 2**-11 * 1.5 if "step" in fault else 1e6
+    rewritten = load_file(base / "model.safetensors")
+    rewritten["lm_head.weight"][3, 3] = 0.5
+    save_file(rewritten, base / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, path)
+    if fault is None:
+        assert assert_equal_to_peft(base, adapter, tmp_path, torch.float16) == {"lm_head.weight"}
+        return
+    with pytest.raises(UserError, match=r"made for another base: its own copy of lm_head\.weight differs"):
+        merge(str(base), adapter, tmp_path / "ours")
 
 
 @pytest.mark.filterwarnings("ignore")

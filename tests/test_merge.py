@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs.base_weights import INDEX
 from jobs.merge import merge
+from jobs.model_folder import INDEX
 from jobs.step import read_step
 from tests.merging import changed_base, make_adapter, make_base
 from tests.tiny import tiny_adapter, tiny_model
@@ -138,7 +138,7 @@ def test_the_model_is_never_in_memory(tmp_path: Path) -> None:
     base, adapter = large(tmp_path)
     script = (
         "import sys, resource; from pathlib import Path; import torch, safetensors, huggingface_hub\n"
-        "from jobs import merge, lora, base_weights, disk\n"
+        "from jobs import merge, lora, model_folder, disk\n"
         "torch.mm(torch.ones(64, 64), torch.ones(64, 64)).mul_(2.0)\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak(); merge.merge(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])); print(peak() - before)"
@@ -153,9 +153,9 @@ KILLED = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 import torch
-from jobs import base_weights, disk, lora, safetensors_stream, step
-from jobs.base_weights import INDEX
+from jobs import disk, lora, model_folder, safetensors_stream, step
 from jobs.merge import merge
+from jobs.model_folder import INDEX
 
 base, adapter, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 write = os.write

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jobs import merge as merging
-from jobs.base_weights import INDEX
 from jobs.errors import UserError
 from jobs.merge import merge
+from jobs.model_folder import INDEX
 from tests.merging import changed, changed_base, make_adapter, make_base
 from tests.tiny import tiny_adapter, tiny_model
 
@@ -85,6 +85,12 @@ def rewritten(path: Path, change: Callable[[Tensors], Any]) -> None:
         ({"target_modules": ["q_proj", "v_proj", "down_proj", "up_proj"]}, r"up_proj.weight has no update but is in"),
         ({"exclude_modules": "model.layers.1.*"}, r"layers.1.*has an update but is not in"),
         ({"layers_to_transform": [0]}, r"layers.1.*has an update but is not in"),
+        ({"rank_pattern": [4]}, r"rank_pattern is \[4\], not an object"),
+        ({"target_modules": 5}, "target_modules is 5, not a list"),
+        ({"target_modules": "("}, "not a regular expression"),
+        ({"target_modules": [None]}, "target_modules is None, not a text"),
+        ({"layers_to_transform": ["0"]}, "layers_to_transform is '0', not a whole number"),
+        ({"base_model_name_or_path": None}, "base_model_name_or_path is None, not a text"),
     ],
 )
 def test_a_configuration_that_cannot_be_computed_is_refused_by_name(
@@ -122,6 +128,10 @@ ADAPTER_FAULTS: dict[str, tuple[Callable[[Tensors], Any], str]] = {
     "nan": (lambda tensors: next(iter(tensors.values())).fill_(float("nan")), "lora_A.weight holds NaN or infinity"),
     "an embedding saved whole": (put("model.embed_tokens.weight", torch.zeros(4)), "embed_tokens.weight is not one of"),
     "an embedding's update": (put("model.embed_tokens.lora_embedding_A", torch.zeros(4)), "update of the embedding"),
+    "integers": (
+        lambda tensors: tensors.update({n: t.to(torch.int32) for n, t in tensors.items()}),
+        "lora_A.weight is of type I32",
+    ),
     "a magnitude without dora": (
         put("model.layers.0.x.lora_magnitude_vector", torch.zeros(4)),
         "magnitude_vector is not",
@@ -177,16 +187,39 @@ BASE_FAULTS: dict[str, tuple[Callable[[Tensors], Any], str]] = {
     ),
     "no layers": (
         lambda tensors: [tensors.pop(name) for name in list(tensors) if ".layers." in name],
-        r"model\.layers\.0\.self_attn\.q_proj\.weight is missing",
+        r"model\.layers\.0\.input_layernorm\.weight is missing \(24 in all\)",
     ),
     "a layer too many": (
         lambda t: t.update({"model.layers.2.mlp.up_proj.weight": t[DOWN].T.contiguous()}),
-        "of layer 2, but",
+        r"tensor model\.layers\.2\.mlp\.up_proj\.weight is none of qwen2's of 2 layers",
     ),
-    "a shape of its own": (lambda t: t.update({DOWN: t[DOWN][:, :-1].contiguous()}), f"{DOWN} is .*in another layer"),
+    "a tensor of another kind": (
+        lambda t: t.update({"model.vision.weight": torch.zeros(2)}),
+        r"model\.safetensors: tensor model\.vision\.weight is none of qwen2's",
+    ),
+    "a bias lost in every layer": (
+        lambda t: [t.pop(name) for name in list(t) if name.endswith("q_proj.bias")],
+        r"model\.layers\.0\.self_attn\.q_proj\.bias is missing \(2 in all\)",
+    ),
+    "a norm lost in every layer": (
+        lambda t: [t.pop(name) for name in list(t) if "input_layernorm" in name],
+        r"model\.layers\.0\.input_layernorm\.weight is missing \(2 in all\)",
+    ),
+    "a bias of another shape in every layer": (
+        lambda t: [t.update({n: t[n][:-1].contiguous()}) for n in list(t) if n.endswith("v_proj.bias")],
+        r"v_proj\.bias is \[31\], config\.json makes it \[32\]",
+    ),
+    "a tied head that is another": (
+        lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}),
+        "lm_head.weight differs from the embedding that config.json ties it to",
+    ),
+    "a shape of its own": (
+        lambda t: t.update({DOWN: t[DOWN][:, :-1].contiguous()}),
+        rf"{DOWN} is \[64, 127\], config\.json makes it \[64, 128\]",
+    ),
     "no norm": (lambda tensors: tensors.pop("model.norm.weight"), "model.norm.weight is missing"),
     "no embedding": (lambda tensors: tensors.pop("model.embed_tokens.weight"), "model.embed_tokens.weight is missing"),
-    "quantised": (lambda t: t.update({DOWN: t[DOWN].to(torch.uint8)}), f"{DOWN} is of type U8; merging needs"),
+    "quantised": (lambda t: t.update({DOWN: t[DOWN].to(torch.uint8)}), f"{DOWN} is of type U8; use a bf16"),
 }
 
 
@@ -201,11 +234,13 @@ def test_a_base_that_is_not_whole_is_refused(base: Path, adapter: Path, tmp_path
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"quantization_config": {"bits": 4}}, "quantised weights"),
+        ({"quantization_config": {"bits": 4}}, "the weights are quantised"),
+        ({"architectures": ["LlamaForCausalLM"]}, "names LlamaForCausalLM; supported: Qwen2ForCausalLM"),
         ({"num_hidden_layers": 3}, r"model\.layers\.2\..* is missing"),
-        ({"num_hidden_layers": None}, "num_hidden_layers is missing"),
+        ({"num_hidden_layers": None}, "num_hidden_layers is None"),
         ({"tie_word_embeddings": False}, "lm_head.weight is missing"),
-        ({"vocab_size": 700}, r"embed_tokens\.weight is .*, config\.json says \(700, 64\)"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no', not true or false"),
+        ({"vocab_size": 700}, r"embed_tokens\.weight is .*, config\.json makes it \[700, 64\]"),
     ],
 )
 def test_a_base_unlike_its_configuration_is_refused(
@@ -224,6 +259,31 @@ def test_a_damaged_base_file_is_one_line(base: Path, adapter: Path, tmp_path: Pa
     if not damage:
         path.unlink()
     refused(damaged, fitting, tmp_path, words)
+
+
+def test_without_a_word_on_it_the_output_layer_is_not_tied_as_transformers_has_it(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
+    """Neither to a head that is missing, nor to one that is there."""
+    silent, fitting = changed_base(base, adapter, tmp_path)
+    config = json.loads((silent / "config.json").read_text())
+    config.pop("tie_word_embeddings")
+    (silent / "config.json").write_text(json.dumps(config))
+    refused(silent, fitting, tmp_path, "lm_head.weight is missing")
+    rewritten(silent / "model.safetensors", put_head)
+    merge(str(silent), fitting, tmp_path / "merged")
+    assert "lm_head.weight" in load_file(tmp_path / "merged" / "model.safetensors")
+
+
+def put_head(tensors: Tensors) -> None:
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+
+
+def test_a_tied_head_that_is_saved_too_is_left_out(base: Path, adapter: Path, tmp_path: Path) -> None:
+    twice, fitting = changed_base(base, adapter, tmp_path)
+    rewritten(twice / "model.safetensors", put_head)
+    merge(str(twice), fitting, tmp_path / "merged")
+    assert load_file(tmp_path / "merged" / "model.safetensors").keys() == load_file(base / "model.safetensors").keys()
 
 
 @pytest.fixture
@@ -246,12 +306,12 @@ def test_files_and_index_that_disagree_are_refused(sharded: tuple[Path, Path], t
         index["weight_map"][name] = files[0].name
     elif fault == "twice":
         shutil.copy(files[1], base / "model-copy.safetensors")
-        words = f"model-copy.safetensors: {name} stands in {files[1].name} too"
+        words = f"model-copy.safetensors: {name} is in {files[1].name} too"
     elif fault == "unknown file":
         save_file({"extra.weight": torch.zeros(2)}, base / "consolidated.safetensors")
         words = "consolidated.safetensors: extra.weight is unknown to"
     else:
-        index, words = [], "not the index"
+        index, words = [], r"index\.json: holds no JSON object"
     (base / INDEX).write_text(json.dumps(index))
     if fault == "no index":
         (base / INDEX).unlink()
@@ -267,6 +327,28 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(base: Path, adapter: P
         tokenizer["added_tokens"].append({"id": 576, "content": "<|new|>"})
     (larger / file).write_text(json.dumps(tokenizer if file == "tokenizer.json" else {"<|new|>": 576}))
     refused(larger, fitting, tmp_path, r"the tokenizer has ids up to 576, the embedding only 576 rows")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("tokenizer.json", "[]", "tokenizer.json: holds no JSON object"),
+        ("tokenizer.json", '{"model": "BPE"}', "tokenizer.json: model is 'BPE', not an object"),
+        ("tokenizer.json", '{"model": {"vocab": [["a", 0.5]]}}', "model.vocab is .*, not an object"),
+        ("tokenizer.json", '{"model": {"vocab": {"a": "0"}}}', "the id of 'a' is '0', not a whole number"),
+        ("tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": {"a": 1}}', "added_tokens is .*, not a list"),
+        ("tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": [5]}', "a token of added_tokens is 5"),
+        ("vocab.json", '{"": null}', "vocab.json: the id of '' is None"),
+        ("added_tokens.json", "{", "added_tokens.json: cannot be read"),
+        ("config.json", "7", "config.json: holds no JSON object"),
+    ],
+)
+def test_a_damaged_file_beside_the_weights_is_one_line(
+    base: Path, adapter: Path, tmp_path: Path, file: str, text: str, words: str
+) -> None:
+    damaged, fitting = changed_base(base, adapter, tmp_path)
+    (damaged / file).write_text(text)
+    refused(damaged, fitting, tmp_path, words)
 
 
 def test_too_little_disk_is_found_before_the_first_byte(

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from safetensors import SafetensorError
-
 from jobs.errors import UserError
 from jobs.evaluation.likelihood import NOT_FINITE, TransformersBackend, sample_item
 from jobs.evaluation.sources import Source, local_files, split_revision
+from jobs.transformers_model import LOADING_ERRORS, load_model, reason_of
 from qa.choices import Item
 from qa.prompts import PromptEncoder
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 
 GGUF_WINDOW = 4096  # tokens: 25 solved examples of ARC's length in the chat template take some 2,200
-# A file cut short, tensors of another shape, a way of storing weights whose package is not here.
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
 
 
 class Backend(Protocol):
@@ -86,26 +83,20 @@ class GgufBackend:
 
 
 def _load(name: str, location: str, dtype: str, device: str | None) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    from jobs.quiet import quieten
-
-    quieten()
     place, revision = split_revision(location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-        model, found = AutoModelForCausalLM.from_pretrained(
-            place, revision=revision, dtype=getattr(torch, dtype), output_loading_info=True
-        )
+        model = load_model(place, dtype=dtype, revision=revision, device=device)
+    except UserError as error:
+        raise UserError(f"model {name}: {error}") from None
     except LOADING_ERRORS as error:
-        raise UserError(f"model {name}: {place}: cannot be loaded as a model ({_reason(error)})") from None
-    if missing := sorted(found["missing_keys"]):
-        raise UserError(f"model {name}: {place}: {len(missing)} weights are not in its files, such as {missing[0]}")
+        raise UserError(f"model {name}: {place}: cannot be loaded as a model ({reason_of(error)})") from None
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise UserError(f"model {name}: {place}: {rows} rows of embedding for a tokenizer of {len(tokenizer)} entries")
-    return tokenizer, model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return tokenizer, model
 
 
 def _with_adapter(name: str, model: Any, source: Source) -> Any:
@@ -117,10 +108,5 @@ def _with_adapter(name: str, model: Any, source: Source) -> Any:
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft makes them up as zeros
             return PeftModel.from_pretrained(model, folder)
     except (*LOADING_ERRORS, UserWarning) as error:
-        raise UserError(
-            f"model {name}: the adapter {source.location} does not fit {source.base}, or is damaged ({_reason(error)})"
-        ) from None
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        fault = f"does not fit {source.base}, or is damaged ({reason_of(error)})"
+        raise UserError(f"model {name}: the adapter {source.location} {fault}") from None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from jobs.evaluation.hidden_states import Head, HiddenStates, window_of
 from jobs.evaluation.packing import Row, arrange, by_head
+from jobs.transformers_model import few_threads
 from qa.choices import Item
 from qa.prompts import END_OF_TEXT, SYSTEM_PROMPT, PromptEncoder
 from qa.stops import cut
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig
 
-SMALL_MODEL = 20_000_000  # weights; below, a second thread gains little, and on busy cores one is 20 times quicker
 CPU_TOKENS = 1024  # of one pass on a CPU; with 4,096 malloc hands each layer's memory back, 13 % of the time, here 2 %
 VOCABULARY = 8192  # entries of the output layer at once: 29 MB of its weights in float32 at a width of 896
 AGREEMENT = {"float32": 0.01, "bfloat16": 1.0}  # nats between packed and plain scores of a sentence; rounding is 1 %
@@ -42,7 +43,6 @@ class TransformersBackend:
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        import torch
         from peft import PeftModel
 
         self.encoder = PromptEncoder.from_transformers(tokenizer)
@@ -55,10 +55,10 @@ class TransformersBackend:
         self._device, self.window = self._causal.device, window_of(self._causal.config)
         self._pad = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
         self._states = HiddenStates(self._causal, self._pad)
-        self._threads = torch.get_num_threads()
-        if model.num_parameters() < SMALL_MODEL:
-            torch.set_num_threads(1)
-        self._check()
+        with ExitStack() as threads:
+            threads.enter_context(few_threads(model))
+            self._check()
+            self._threads = threads.pop_all()  # until `close`
 
     def option_logprobs(self, items: Sequence[Item]) -> list[list[float]]:
         """Summed natural-log probability of each option of each item."""
@@ -93,9 +93,7 @@ class TransformersBackend:
 
     def close(self) -> None:
         """Let go of the weights."""
-        import torch
-
-        torch.set_num_threads(self._threads)
+        self._threads.close()
         del self._model, self._causal, self._states
 
     def _score(self, head: Head, rows: Sequence[Row], scores: list[list[float]]) -> None:

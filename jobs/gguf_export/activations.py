@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import UserError, first_line
-from jobs.evaluation.backends import LOADING_ERRORS
-from jobs.evaluation.likelihood import CPU_TOKENS, SMALL_MODEL
+from jobs.errors import UserError
+from jobs.evaluation.likelihood import CPU_TOKENS
 from jobs.evaluation.packing import batches
 from jobs.progress import bar
+from jobs.transformers_model import few_threads, load_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +28,11 @@ def squared_inputs(model: Path, rows: Sequence[Sequence[int]], device: str | Non
     """
     import torch
 
-    causal = _load(model, device)
+    causal = load_model(model, device=device)
     squares = _Squares(_linears(causal, model))
     budget = GPU_TOKENS if causal.device.type != "cpu" else CPU_TOKENS
     with ExitStack() as stack:
-        stack.enter_context(_few_threads(causal))
+        stack.enter_context(few_threads(causal))
         stack.enter_context(torch.inference_mode())
         stack.enter_context(squares.watched())
         shown = stack.enter_context(bar(sum(map(len, rows)), "importance matrix", unit="token"))
@@ -40,35 +40,6 @@ def squared_inputs(model: Path, rows: Sequence[Sequence[int]], device: str | Non
             squares.run(causal, [rows[index] for index in batch])
             shown.update(sum(len(rows[index]) for index in batch))
     return {name: total.cpu().numpy() for name, total in squares.by_name().items()}
-
-
-def _load(model: Path, device: str | None) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from jobs.quiet import quieten
-
-    quieten()
-    try:
-        causal, found = AutoModelForCausalLM.from_pretrained(model, dtype="auto", output_loading_info=True)
-    except LOADING_ERRORS as error:
-        raise UserError(f"{model}: cannot be loaded as a model ({first_line(error)}); merge it again") from None
-    if missing := sorted(found["missing_keys"]):
-        raise UserError(f"{model}: {len(missing)} weights are not in its files, such as {missing[0]}; merge it again")
-    return causal.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-
-
-@contextmanager
-def _few_threads(causal: Any) -> Iterator[None]:
-    """One thread for a model so small that a second gains nothing and waits where the cores are busy."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if causal.num_parameters() < SMALL_MODEL else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _linears(causal: Any, model: Path) -> dict[str, torch.nn.Linear]:

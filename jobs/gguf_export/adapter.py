@@ -12,15 +12,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.architecture import check_exportable
 from jobs.errors import UserError
-from jobs.gguf_export.architecture import read_architecture
-from jobs.gguf_export.floats import convert, read_as
+from jobs.floats import convert, read_as
 from jobs.gguf_export.metadata import Provenance, add_general
-from jobs.gguf_export.tensors import find_tensors
 from jobs.gguf_export.writer import Output, write_file
 from jobs.lora import PREFIX, Deltas
+from jobs.model_folder import ModelFolder, read_model_folder
 
 if TYPE_CHECKING:
+    import gguf
     import numpy as np
 
 
@@ -29,29 +30,34 @@ def write_adapter_gguf(base: Path, adapter: Path, path: Path, provenance: Proven
 
     Raises `UserError` for an adapter of another base, and for DoRA, whose norms llama.cpp does not compute.
     """
-    import gguf
-
-    architecture = read_architecture(base)
-    deltas = Deltas(adapter)
+    model, deltas = read_model_folder(base), Deltas(adapter)
+    check_exportable(model.config, f"{base}/config.json")
     if deltas.kind != "lora":
         raise UserError(f"{adapter}: use_dora cannot be written as an adapter GGUF; use the merged model")
-    deltas.check(find_tensors(base, architecture), tied=architecture.tied)
+    deltas.check(model.tensors, tied=model.architecture.tied)
     alphas = {target: _alpha(deltas, target) for target in sorted(deltas.targets)}
     alpha = _most_common(alphas.values())
     if not alpha:
         raise UserError(f"{adapter}: lora_alpha is 0, so it changes nothing; llama.cpp would take it for 1")
     outputs = []
-    for target, slot in architecture.slots().items():
+    for target, slot in model.architecture.slots().items():
         if target in deltas.targets:
             outputs += _pair(deltas, target, slot.name, alphas[target] / alpha)
-    writer = gguf.GGUFWriter(path, architecture.name)
+    write_file(_writer(path, model, alpha, provenance), path, outputs)
+    return len(outputs)
+
+
+def _writer(path: Path, model: ModelFolder, alpha: float, provenance: Provenance) -> gguf.GGUFWriter:
+    """The file's metadata."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, model.architecture.name)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_general(writer, provenance)
-    write_file(writer, path, outputs)
-    return len(outputs)
+    return writer
 
 
 def _alpha(deltas: Deltas, target: str) -> float:

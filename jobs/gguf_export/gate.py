@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,16 +21,17 @@ from jobs.gguf_export.comparison import (
     read_probes,
     write_answers,
 )
+from jobs.gguf_export.header import check_shape, check_type
 from jobs.gguf_export.properties import refused
 from jobs.gguf_export.reader import GgufFile
-from jobs.gguf_export.reference import Reference, held_out, make_reference
+from jobs.gguf_export.reference import Reference, make_reference, read_test_questions
 from jobs.gguf_export.tokenisation import check_stop, check_template, check_tokens, check_vocabulary
 from jobs.gguf_export.weights import Weights, check_weights
-from qa.engine import SMALL_FILE, Engine
+from qa.engine import Engine, threads_for
 from qa.gguf_file import GgufError
 from qa.llama import Context, Model, ModelFileError
 
-__all__ = ["Reference", "Verdict", "held_out", "make_reference", "verify_file"]
+__all__ = ["Reference", "Verdict", "make_reference", "read_test_questions", "verify_file"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def verify_file(path: Path, kind: str, reference: Reference) -> Verdict:
         file = GgufFile(path)
     except GgufError as error:
         raise refused(path, "whole", str(error).removeprefix(f"{path}: ")) from None
+    check_type(file, kind)
+    check_shape(file, reference.merged)
     entries = check_vocabulary(file, tokenizer)
     rendered = check_template(file, tokenizer)
     with _opened(path, reference.window) as (model, context, engine):
@@ -79,13 +81,13 @@ def verify_file(path: Path, kind: str, reference: Reference) -> Verdict:
 @contextmanager
 def _opened(path: Path, window: int) -> Iterator[tuple[Model, Context, Engine]]:
     """The file in llama.cpp: for answers by their token ids, and as the page serves it."""
-    cores = 1 if path.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
+    threads = threads_for(path)
     with ExitStack() as stack:
         try:
             model = Model(path)
             stack.callback(model.close)
-            engine = stack.enter_context(Engine(path.stem, model, Context(model, window, cores)))
-            context = Context(model, window, cores)
+            engine = stack.enter_context(Engine(path.stem, model, Context(model, window, threads)))
+            context = Context(model, window, threads)
         except ModelFileError as error:
             raise refused(path, "whole", str(error).removeprefix(f"{path}: ")) from None
         stack.callback(context.close)  # before the engine, which frees the weights
@@ -106,10 +108,11 @@ def _sentence(
     most = f"{numbers.bound:.2g} {'at most' if kind in LARGEST else 'in the mean'} is allowed"
     return (
         f"{path.name} was opened by llama.cpp and compared with the model it was made from, under transformers in "
-        f"float32: its {entries:,} tokens and its chat template are the same, so are the ids of {golden} golden "
-        f"prompts and the tokens that end an answer; all {weights.tensors} tensors are that model's, with a relative "
-        f"error of {weights.error:.2g} at most; after {numbers.prompts} held-out prompts the log-probabilities of the first "
-        f"token differ by {numbers.mean:.2g} nats in the mean and {numbers.largest:.2g} at most ({most}); of "
+        f"float32: its type and shape are as promised, its {entries:,} tokens and its chat template the same, and so "
+        f"are the ids of {golden} golden prompts (normalised to NFC, as the model's tokenizer does and llama.cpp does "
+        f"not) and the tokens that end an answer; all {weights.tensors} tensors are that model's, with a relative "
+        f"error of {weights.error:.2g} at most; after {numbers.prompts} held-out prompts the log-probabilities of the "
+        f"first token differ by {numbers.mean:.2g} nats in the mean and {numbers.largest:.2g} at most ({most}); of "
         f"{answers.asked} greedy answers {answers.same_first} begin with the same token and {answers.equal} are the "
         f"same to the last{_right(accuracy)}."
     )

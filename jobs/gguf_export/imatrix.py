@@ -8,14 +8,15 @@ theirs. The text is the data set's training split alone; a held-out row would ma
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import UserError, first_line
 from jobs.gguf_export.activations import squared_inputs
-from jobs.training_rows import CONFIGS, encode_row
+from jobs.training_rows import fitting_rows, longest_row, read_split
 from qa.prompts import PromptEncoder
 
 if TYPE_CHECKING:
@@ -119,28 +120,18 @@ def _refuse_unusable(matrix: ImportanceMatrix, where: str) -> None:
 def calibration_rows(dataset: Path, encoder: PromptEncoder, *, tokens: int, seed: int) -> list[list[int]]:
     """Rows of the training split as training sees them, prompt and answer, until they hold `tokens` token ids.
 
-    The project's own questions come before ARC, each in an order drawn by `seed`; all rows where there are fewer.
+    The project's own questions come before ARC, each in an order drawn by `seed`; all rows where there are fewer. Those
+    longer than the data set's `max_length` are left out, as training leaves them out.
     """
+    drawn, left = random.Random(seed), tokens
+    parts = [drawn.sample(part, len(part)) for part in read_split(dataset, "train")]
     rows: list[list[int]] = []
-    left = tokens
-    for row in _training_rows(dataset, random.Random(seed)):
+    for row in fitting_rows(chain.from_iterable(parts), encoder, longest_row(dataset)):
         if left <= 0:
             break
-        rows.append(encode_row(row["prompt"], row["completion"], encoder)["input_ids"])
+        rows.append(row["input_ids"])
         left -= len(rows[-1])
     return rows
-
-
-def _training_rows(dataset: Path, drawn: random.Random) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    files = [file for config in CONFIGS if (file := dataset / config / "train.parquet").is_file()]
-    if not files:
-        raise UserError(f"{dataset}: no train.parquet in {' or '.join(CONFIGS)}; run build_dataset first")
-    for file in files:
-        rows = pq.read_table(file, columns=["prompt", "completion"]).to_pylist()
-        drawn.shuffle(rows)
-        yield from rows
 
 
 def collect(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.errors import UserError, first_line
+from jobs.errors import UserError
 from jobs.evaluation.packing import batches
 from jobs.progress import bar, progress
+from jobs.transformers_model import load_model
 from qa.prompts import END_OF_TEXT, IM_END
 
 if TYPE_CHECKING:
@@ -62,18 +63,14 @@ class Written:
 def opened(merged: Path, tokenizer: Any) -> Iterator[tuple[Any, TransformersBackend]]:
     """The merged model in float32, and as what an evaluation asks; freed after."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    from jobs.evaluation.backends import LOADING_ERRORS
     from jobs.evaluation.likelihood import TransformersBackend
-    from jobs.quiet import quieten
 
-    quieten()
+    model = load_model(merged, dtype="float32")
     try:
-        model = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
-        backend = TransformersBackend(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer)
-    except LOADING_ERRORS as error:
-        raise UserError(f"{merged}: cannot be loaded as a model ({first_line(error)}); merge again") from None
+        backend = TransformersBackend(model, tokenizer)
+    except ValueError as error:
+        raise UserError(f"{merged}: {error}") from None
     try:
         with torch.inference_mode():
             yield model, backend

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import UserError
+from jobs.json_object import number, read_object
 
 if TYPE_CHECKING:
     import gguf
 
-    from jobs.gguf_export.architecture import Architecture
+    from jobs.architecture import Architecture
 
 HUB = "https://huggingface.co"
 TEXTS = {  # field of Provenance → gguf's key
@@ -71,16 +70,9 @@ def add_general(writer: gguf.GGUFWriter, provenance: Provenance) -> None:
     if provenance.source_repository:
         writer.add_source_repo_url(f"{HUB}/{provenance.source_repository}")
     if provenance.base_model:
-        writer.add_base_model_count(1)
         _add_base(writer, provenance)
     if provenance.datasets:
-        writer.add_dataset_count(len(provenance.datasets))
-        for index, repository in enumerate(provenance.datasets):
-            owner, _, name = repository.rpartition("/")
-            writer.add_dataset_name(index, name)
-            if owner:
-                writer.add_dataset_organization(index, owner)
-                writer.add_dataset_repo_url(index, f"{HUB}/datasets/{repository}")
+        _add_datasets(writer, provenance.datasets)
     if provenance.tags:
         writer.add_tags(list(provenance.tags))
     if provenance.languages:
@@ -89,12 +81,23 @@ def add_general(writer: gguf.GGUFWriter, provenance: Provenance) -> None:
 
 def _add_base(writer: gguf.GGUFWriter, provenance: Provenance) -> None:
     owner, _, name = provenance.base_model.rpartition("/")
+    writer.add_base_model_count(1)
     writer.add_base_model_name(0, name)
     if owner:
         writer.add_base_model_organization(0, owner)
         writer.add_base_model_repo_url(0, f"{HUB}/{provenance.base_model}")
     if provenance.base_revision:
         writer.add_base_model_version(0, provenance.base_revision)
+
+
+def _add_datasets(writer: gguf.GGUFWriter, datasets: tuple[str, ...]) -> None:
+    writer.add_dataset_count(len(datasets))
+    for index, repository in enumerate(datasets):
+        owner, _, name = repository.rpartition("/")
+        writer.add_dataset_name(index, name)
+        if owner:
+            writer.add_dataset_organization(index, owner)
+            writer.add_dataset_repo_url(index, f"{HUB}/datasets/{repository}")
 
 
 def add_sampling(writer: gguf.GGUFWriter, model: Path) -> None:
@@ -104,15 +107,12 @@ def add_sampling(writer: gguf.GGUFWriter, model: Path) -> None:
     path = model / "generation_config.json"
     if not path.is_file():
         return
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        settings = {key: kind(config[key]) for key, (_, kind) in SAMPLING.items() if config.get(key) is not None}
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a generation config ({error}); take the base model's own") from None
-    for key, value in settings.items():
-        name, kind = SAMPLING[key]
-        add = writer.add_int32 if kind is int else writer.add_float32
-        add(getattr(gguf.Keys.General, name), value)
+    config = read_object(path, "take the base model's own")
+    for key, (name, kind) in SAMPLING.items():
+        if config.get(key) is not None:
+            value = number(config[key], kind, f"{path}: {key}")
+            add = writer.add_int32 if kind is int else writer.add_float32
+            add(getattr(gguf.Keys.General, name), value)
 
 
 def add_shape(writer: gguf.GGUFWriter, architecture: Architecture) -> None:

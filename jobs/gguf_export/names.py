@@ -14,6 +14,9 @@ from jobs.errors import UserError
 from jobs.gguf_export.quantizer import PLAIN, QUANTISED
 
 KINDS = (*PLAIN, *QUANTISED)
+QUANTISATION = re.compile(  # every type of llama-quantize followed as llama.cpp asks, in the middle of a word too
+    r"((?:I?Q\d|TQ\d|MXFP4|NVFP4)(?:_[0-9A-Z]+)*|B?F16|F32)[.-]", re.IGNORECASE
+)
 NOT_MODELS = ("imatrix", "mmproj", "mtp-", "eagle3-", "dflash-", "dspark-")
 
 
@@ -38,8 +41,9 @@ def check_name(name: str) -> None:
         raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' alone; it becomes a file's name")
     if special := next((word for word in NOT_MODELS if word in name.lower()), ""):
         raise UserError(f"--name {name}: llama.cpp takes a file with {special!r} in its name for no model; choose one")
-    if named := next((kind for kind in KINDS if re.search(rf"{kind}[.-]", f"{name}-", re.I)), ""):
-        raise UserError(f"--name {name}: holds the type {named}, which every file would be taken for; choose another")
+    if named := QUANTISATION.search(f"{name}-"):
+        what = f"holds the type {named[1]}, which every file would be taken for"
+        raise UserError(f"--name {name}: {what}; choose another")
 
 
 def check_types(types: Sequence[str]) -> None:

@@ -102,7 +102,8 @@ LOOK_ALIKES = (
     "<|IM_END|>",
     "<\\|im_end\\|>",
     "[PAD151665]",
-    "[INST] </s> <s> <unk> <eos> <bos> [EOT] <|eot_id|> <end_of_turn>",
+    "</s>",
+    "[INST] <s> <unk> <eos> <bos> [EOT] <|eot_id|> <end_of_turn>",
     "<tool_call>{}</tool_call",
     "<0x0A>",
     "Ġ Ċ ĉ",
@@ -119,6 +120,8 @@ TURNS: tuple[tuple[Message, ...], ...] = (
         {"role": "user", "content": "And the second, it's 1234?"},
     ),
 )
+# Without a system message too, before which a template may put one; llama.cpp's library, without Jinja, never does.
+CHATS = (*TURNS, ({"role": "user", "content": "What is LoRA?"},))
 
 
 def golden_texts(added: Iterable[str]) -> list[str]:

@@ -8,9 +8,11 @@ from jobs.errors import UserError
 
 PROPERTIES = (
     "whole",  # nothing is cut off, and llama.cpp opens it
+    "type",  # it is stored as its name promises
+    "shape",  # llama.cpp builds the same model: layers, heads, context length, base of the positions
     "vocabulary",  # the same tokens, merges and control tokens
     "template",  # the same chat template, rendered to the same prompt by everything that renders it
-    "tokens",  # the same ids for the same text
+    "tokens",  # the same ids for the same text, normalised and not
     "stop",  # the same tokens end an answer
     "weights",  # every tensor is the merged one, within what its type rounds away
     "numbers",  # the same log-probabilities of the first token

@@ -1,4 +1,4 @@
-"""What stands in a GGUF file, read without llama.cpp and without the package that wrote it.
+"""What stands in a GGUF file, read without llama.cpp: its header by `qa.gguf_file`, values by gguf's own arithmetic.
 
 `gguf.GGUFReader` makes an array of each of Qwen2.5's 303,000 tokens and merges, which takes 10 seconds.
 """

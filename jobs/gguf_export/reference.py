@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ class Reference:
     shift: float
 
 
-def held_out(dataset: Path) -> list[Question]:
+def read_test_questions(dataset: Path) -> list[Question]:
     """The test split of a folder that build_dataset made: questions on research first, then ARC's."""
     from jobs.evaluation.built_tasks import built_rows
 
@@ -87,28 +88,29 @@ def make_reference(merged: Path, questions: Sequence[Question], *, seed: int) ->
     """
     tokenizer = load_tokenizer(merged)
     drawn = _evenly(questions, seed)
-    open_first = sorted(drawn, key=lambda question: bool(question.choices))
-    choice = [question for question in drawn if question.choices][:ASKED]
     with opened(merged, tokenizer) as (model, backend):
         window = min(WINDOW, backend.window)
-        prompts = [backend.encoder.prompt(ask_messages(question.question)) for question in open_first]
-        prompts = [prompt for prompt in prompts if len(prompt) + ANSWER_TOKENS <= window][:WRITTEN]
-        if not prompts:
-            raise UserError(
-                f"{merged}: no held-out question fits its window of {window} tokens; build another data set"
-            )
+        prompts = _answered(merged, backend, drawn, window)
         ends = ends_of(model, tokenizer)
         written = tuple(write(model, prompts, ends))
+        choice = [question for question in drawn if question.choices][:ASKED]
         formulation, asked, known = _ask(backend, choice, window)
         every = [*prompts, *(item.prompt for _, item, _ in asked)]
         followed = following(model, every)
         shift = shift_of(model, every, followed, seed)
-    probes = [Probe(prompt, following) for prompt, following in zip(prompts, followed, strict=False)]
-    probes += [
-        Probe(item.prompt, following, question, tuple(item.options), right)
-        for (question, item, right), following in zip(asked, followed[len(prompts) :], strict=True)
-    ]
-    return Reference(merged, tokenizer, ends, window, formulation, known, written, tuple(probes), shift)
+    put = [()] * len(prompts) + [(question, tuple(item.options), right) for question, item, right in asked]
+    probes = tuple(Probe(prompt, after, *rest) for prompt, after, rest in zip(every, followed, put, strict=True))
+    return Reference(merged, tokenizer, ends, window, formulation, known, written, probes, shift)
+
+
+def _answered(merged: Path, backend: TransformersBackend, drawn: Sequence[Question], window: int) -> list[list[int]]:
+    """The prompts of the questions that are answered in words: open ones first, of those that fit with their answer."""
+    open_first = sorted(drawn, key=lambda question: bool(question.choices))
+    prompts = (backend.encoder.prompt(ask_messages(question.question)) for question in open_first)
+    fitting = list(islice((prompt for prompt in prompts if len(prompt) + ANSWER_TOKENS <= window), WRITTEN))
+    if not fitting:
+        raise UserError(f"{merged}: no held-out question fits its window of {window} tokens; build another data set")
+    return fitting
 
 
 def _evenly(questions: Sequence[Question], seed: int) -> list[Question]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from jobs.errors import first_line
-from jobs.gguf_export.probes import TURNS, golden_texts
+from jobs.gguf_export.probes import CHATS, TURNS, golden_texts
 from jobs.gguf_export.properties import refused
 from jobs.gguf_export.reader import GgufFile
 from qa.llama import Model
@@ -20,6 +21,7 @@ TEMPLATE_KEY = "tokenizer.chat_template"
 EOS_KEY = "tokenizer.ggml.eos_token_id"
 OTHER_END_KEYS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 BYTE_PAIRS = "gpt2"  # llama.cpp's name of byte-level BPE
+FORM = "NFC"  # to which Qwen's tokenizer brings text
 
 
 def check_vocabulary(file: GgufFile, tokenizer: Any) -> int:
@@ -68,29 +70,38 @@ def check_template(file: GgufFile, tokenizer: Any) -> int:
     """Compare the chat template, and the prompts that it makes in the hands of all who read it; returns how many.
 
     Transformers renders it with Jinja, llama-cpp-python with its own settings of Jinja, and llama.cpp's library knows
-    it by its marks; its ids are those that `qa.prompts` builds.
+    it by its marks, so that it leaves out what the template puts before a chat without a system message; the ids of
+    all others are those that `qa.prompts` builds.
     """
     template = file.metadata.get(TEMPLATE_KEY)
     if template is None:
         raise refused(file.path, "template", "it has no chat template, so programs would guess one")
     if template != tokenizer.chat_template:
         raise refused(file.path, "template", _first_difference(template, tokenizer.chat_template))
-    encoder = PromptEncoder.from_transformers(tokenizer)
-    for turns in TURNS:
-        prompt = tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
-        for reader, rendered in (
-            ("llama-cpp-python", _by_python(template, turns)),
-            ("llama.cpp", _by_llama(template, turns)),
-        ):
-            if rendered != prompt:
-                raise refused(
-                    file.path, "template", f"{reader} renders it otherwise: {_first_difference(rendered, prompt)}"
-                )
-        if tokenizer(prompt)["input_ids"] != encoder.prompt(turns):
-            raise refused(
-                file.path, "template", "its prompt has other ids than training saw", "train with this template"
-            )
-    return len(TURNS)
+    for turns in CHATS:
+        prompt = rendered(tokenizer, turns)
+        _check_rendered(file, "llama-cpp-python", _by_python(template, turns), prompt)
+        if turns in TURNS:
+            _check_rendered(file, "llama.cpp", _by_llama(template, turns), prompt)
+            _check_trained(file, tokenizer, turns, prompt)
+    return len(CHATS)
+
+
+def rendered(tokenizer: Any, turns: Sequence[Message]) -> str:
+    """The prompt that transformers makes of a chat."""
+    return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
+
+
+def _check_rendered(file: GgufFile, reader: str, found: str, prompt: str) -> None:
+    if found != prompt:
+        what = f"{reader} renders it otherwise: {_first_difference(found, prompt)}"
+        raise refused(file.path, "template", what)
+
+
+def _check_trained(file: GgufFile, tokenizer: Any, turns: Sequence[Message], prompt: str) -> None:
+    if tokenizer(prompt)["input_ids"] != PromptEncoder.from_transformers(tokenizer).prompt(turns):
+        what = "its prompt has other ids than training saw"
+        raise refused(file.path, "template", what, "train with this template")
 
 
 def _by_python(template: str, turns: Sequence[Message]) -> str:
@@ -112,34 +123,42 @@ def _by_llama(template: str, turns: Sequence[Message]) -> str:
 def check_tokens(file: GgufFile, model: Model, tokenizer: Any) -> int:
     """Compare the ids of every golden prompt; returns how many.
 
-    What a person typed is read as text (`PromptEncoder`); rendered prompts are read as programs read them, and a plain
-    sentence with whatever llama.cpp puts before it.
+    Each is read as what a person typed (`PromptEncoder`, which normalises), alone and in a chat. Then as llama-server
+    and Ollama read it, if it is normalised already: they give other forms other ids. So they do to what spells a token
+    that llama.cpp takes for an end by its name alone, in Qwen2.5's vocabulary the plain word </s>.
     """
-    ours, theirs = (
-        PromptEncoder.from_transformers(tokenizer),
-        PromptEncoder(model.tokenize, model.im_start, model.im_end),
-    )
-    texts = golden_texts(tokenizer.get_added_vocab())
+    ours = PromptEncoder.from_transformers(tokenizer)
+    added, texts = tokenizer.added_tokens_decoder, golden_texts(tokenizer.get_added_vocab())
+    spelt = [tokenizer.convert_ids_to_tokens(number) for number in _ends(model) if number not in added]
     for text in texts:
         messages: list[Message] = [{"role": "system", "content": "S"}, {"role": "user", "content": text}]
-        for one, other in (
-            (ours.tokenize(text), theirs.tokenize(text)),
-            (ours.prompt(messages), theirs.prompt(messages)),
-        ):
-            if one != other:
-                raise refused(
-                    file.path, "tokens", f"llama.cpp reads {text[:60]!r} as other ids than the model's tokenizer"
-                )
-    for turns in TURNS:
-        prompt = tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
-        if tokenize(model, prompt) != ours.prompt(turns):
-            raise refused(file.path, "tokens", "llama.cpp reads a rendered prompt as other ids than training saw")
-    sentence = "A sentence."
-    if tokenize(model, sentence, begin=True) != tokenizer(sentence)["input_ids"]:
-        raise refused(
-            file.path, "tokens", "llama.cpp puts a token before a prompt where the model's tokenizer puts none"
-        )
+        pairs = [(encoder.tokenize(text), encoder.prompt(messages)) for encoder in (ours, model.encoder)]
+        if unicodedata.is_normalized(FORM, text) and not any(word in text for word in spelt):
+            raw = (text, rendered(tokenizer, messages))
+            pairs += [tuple(map(model.parse, raw)), tuple(tokenizer(one)["input_ids"] for one in raw)]
+        if pairs[0] != pairs[1] or pairs[2:3] != pairs[3:]:
+            what = f"llama.cpp reads {text[:60]!r} as other ids than the model's tokenizer"
+            raise refused(file.path, "tokens", what)
+    _check_prompts(file, model, tokenizer)
     return len(texts)
+
+
+def _ends(model: Model) -> tuple[int, ...]:
+    """The ids at which llama.cpp ends an answer."""
+    return tuple(number for number in range(model.size) if model.ends_generation(number))
+
+
+def _check_prompts(file: GgufFile, model: Model, tokenizer: Any) -> None:
+    """Rendered chats as programs read them, and a plain sentence with whatever llama.cpp puts before it."""
+    for turns in CHATS:
+        prompt = rendered(tokenizer, turns)
+        if model.parse(prompt) != tokenizer(prompt)["input_ids"]:
+            what = "llama.cpp reads a rendered prompt as other ids than the model's tokenizer"
+            raise refused(file.path, "tokens", what)
+    sentence = "A sentence."
+    if model.parse(sentence, begin=True) != tokenizer(sentence)["input_ids"]:
+        what = "llama.cpp puts a token before a prompt where the model's tokenizer puts none"
+        raise refused(file.path, "tokens", what)
 
 
 def check_stop(file: GgufFile, model: Model, tokenizer: Any, ends: Iterable[int]) -> tuple[int, ...]:
@@ -155,21 +174,11 @@ def check_stop(file: GgufFile, model: Model, tokenizer: Any, ends: Iterable[int]
         if (number := file.metadata.get(key)) not in (None, *wanted):
             name = tokenizer.convert_ids_to_tokens(number)
             raise refused(file.path, "stop", f"its {key} is {number} ({name}), at which the model's answers go on")
-    found = tuple(number for number in range(model.size) if model.ends_generation(number))
+    found = _ends(model)
     if missing := sorted(wanted - set(found)):
         names = ", ".join(f"{number} ({tokenizer.convert_ids_to_tokens(number)})" for number in missing)
         raise refused(file.path, "stop", f"llama.cpp does not end an answer at {names}")
     return found
-
-
-def tokenize(model: Model, text: str, *, begin: bool = False) -> list[int]:
-    """Ids of text in which control tokens are meant, as llama.cpp reads them; `begin` adds what it puts before."""
-    import llama_cpp
-
-    raw = text.encode()
-    ids = (llama_cpp.llama_token * (len(raw) + 8))()
-    count = llama_cpp.llama_tokenize(model.vocabulary, raw, len(raw), ids, len(ids), begin, True)
-    return ids[:count]
 
 
 def _first_difference(one: str, other: str) -> str:

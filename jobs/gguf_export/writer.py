@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from jobs.gguf_export.architecture import Architecture, Slot, read_architecture
-from jobs.gguf_export.floats import bits_type, read_as
+from jobs.architecture import Slot, check_exportable
+from jobs.floats import bits_type, read_as
 from jobs.gguf_export.metadata import Provenance, add_general, add_sampling, add_shape
-from jobs.gguf_export.tensors import find_tensors
 from jobs.gguf_export.vocabulary import add_vocabulary
+from jobs.model_folder import ModelFolder, check_tokenizer, read_model_folder
 from jobs.progress import bar
 from jobs.safetensors_stream import WIDTHS
 
@@ -46,13 +46,14 @@ def write_gguf(model: Path, path: Path, kind: str, provenance: Provenance) -> in
     """
     import gguf
 
-    architecture = read_architecture(model)
-    slots = architecture.slots()
-    entries = find_tensors(model, architecture)
-    writer = gguf.GGUFWriter(path, architecture.name)
-    _add_metadata(writer, model, kind, provenance, architecture)
+    source = read_model_folder(model)
+    check_exportable(source.config, f"{model}/config.json")
+    check_tokenizer(source)
+    slots = source.architecture.slots()
+    writer = gguf.GGUFWriter(path, source.architecture.name)
+    _add_metadata(writer, source, kind, provenance)
     outputs = []
-    for name, entry in entries.items():
+    for name, entry in source.tensors.items():
         stored = storage(kind, slots[name])
         pieces = read_as(entry, stored, f"{entry.path}: {name}")
         outputs.append(Output(slots[name].name, entry.shape, stored, pieces))
@@ -65,21 +66,19 @@ def storage(kind: str, slot: Slot) -> str:
     return "F32" if len(slot.shape) == 1 else kind.upper()
 
 
-def _add_metadata(
-    writer: gguf.GGUFWriter, model: Path, kind: str, provenance: Provenance, architecture: Architecture
-) -> None:
+def _add_metadata(writer: gguf.GGUFWriter, model: ModelFolder, kind: str, provenance: Provenance) -> None:
     import gguf
     from gguf.utility import size_label
 
-    weights = sum(math.prod(slot.shape) for slot in architecture.slots().values())
+    weights = sum(math.prod(slot.shape) for slot in model.architecture.slots().values())
     writer.add_type(gguf.GGUFType.MODEL)
-    add_sampling(writer, model)
+    add_sampling(writer, model.path)
     add_general(writer, provenance)
     writer.add_size_label(size_label(weights, weights, 0, 0))
-    add_shape(writer, architecture)
+    add_shape(writer, model.architecture)
     writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[kind]])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    add_vocabulary(writer, model, architecture.vocabulary)
+    add_vocabulary(writer, model)
 
 
 def write_file(writer: gguf.GGUFWriter, path: Path, outputs: list[Output]) -> None:

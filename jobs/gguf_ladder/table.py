@@ -107,6 +107,8 @@ def _verdicts(rows: Sequence[dict[str, Any]], reference: str) -> Iterator[str]:
     for row in differing:
         yield f"{label_of(row)} against {reference}: {row['difference']['verdict']}."
     if rows and not differing:
+        told = [row["difference"]["verdict"].rpartition("; ")[2] for row in rows]
         least = max(row["difference"]["detectable"] for row in rows)
         shown = f"the questions can show {100 * least:.1f} points or more"
-        yield f"No type's accuracy is shown to differ from {reference}'s; {shown}."
+        few = next((said for said in told if said.endswith("too few to tell")), "")
+        yield f"No type's accuracy is shown to differ from {reference}'s; {few or shown}."

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 from jobs.progress import bar
-from qa.engine import SMALL_FILE
 from qa.llama import Context
 
 PROMPT, GENERATED = 128, 16  # tokens: read in one batch, then one at a time
@@ -35,11 +34,6 @@ class Speed:
     generation_ratio: float
     rounds: int
     machine: str
-
-
-def threads_for(reference: Path) -> int:
-    """Threads for every file made from one: all cores, or one where it is so small that the engine takes one."""
-    return 1 if reference.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
 
 
 def measure_speed(reference: Context, other: Context, ids: Sequence[int], n_threads: int, what: str) -> Speed:
@@ -71,7 +65,12 @@ def _rates(context: Context, tokens: Sequence[int]) -> Rates:
 def machine_name(n_threads: int) -> str:
     """For example `2 threads of 2 cores, AMD EPYC 7B13`."""
     cores = len(os.sched_getaffinity(0))
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    return f"{n_threads} thread{'s' * (n_threads > 1)} of {cores} core{'s' * (cores > 1)}, {cpu_name()}"
+
+
+def cpu_name() -> str:
+    """The processor's name as Linux gives it, its architecture elsewhere."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    name = next(names, "") or platform.processor() or platform.machine()
-    return f"{n_threads} thread{'s' * (n_threads > 1)} of {cores} core{'s' * (cores > 1)}, {name}"
+    return next(names, "") or platform.processor() or platform.machine()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jobs.errors import UserError
-from jobs.evaluation.built_tasks import built_rows
+from jobs.gguf_export.reference import read_test_questions
 from jobs.rows import completion_of, prompt_of
 from qa.prompts import PromptEncoder
 from qa.records import Passage, Question, read_records
@@ -66,8 +66,7 @@ def read_held_out(
     `dataset` is a folder that build_dataset made, `passages` one that collect made. Raises `UserError` naming the data
     set where it has no test questions of multiple choice.
     """
-    found = built_rows(dataset, shots=False)
-    test = [question for rows in found.values() for question in rows.test]
+    test = read_test_questions(dataset)
     choice = [question for question in test if question.choices]
     if not choice:
         raise UserError(f"{dataset}: its test split has no multiple-choice question to ask; build another data set")

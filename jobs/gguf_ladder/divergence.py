@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.errors import UserError
-from jobs.gguf_export.held_out import LENGTH, Text
+from jobs.gguf_ladder.held_out import LENGTH, Text
 from jobs.progress import bar
 from qa.llama import OUTPUTS, Context, Model, ModelFileError
 from qa.statistics import central_interval, clustered_bootstrap, wilson
@@ -134,29 +134,26 @@ def _logits(context: Context, tokens: Sequence[int], start: int, wanted: Sequenc
 
 def summarise(found: Positions, documents: Sequence[Hashable], *, seed: int) -> Divergence:
     """Means, intervals and percentiles; `documents` names the document of each token, which are drawn as a whole."""
-    n = len(found.kld)
+    n, same = len(found.kld), int(found.same_top.sum())
     change = found.reference_logprob - found.logprob
-    kld_bounds = central_interval(clustered_bootstrap(found.kld, documents, seed=seed))
-    ratio_bounds = central_interval(clustered_bootstrap(change, documents, seed=seed))
-    same = int(found.same_top.sum())
-    same_bounds = wilson(same, n)
+    kld_low, kld_high = central_interval(clustered_bootstrap(found.kld, documents, seed=seed))
+    same_top_low, same_top_high = wilson(same, n)
+    ratios = [float(change.mean()), *central_interval(clustered_bootstrap(change, documents, seed=seed))]
     return Divergence(
-        tokens=n,
-        documents=len(set(documents)),
-        kld=float(found.kld.mean()),
-        kld_error=float(found.kld.std() / math.sqrt(max(n - 1, 1))),
-        kld_low=kld_bounds[0],
-        kld_high=kld_bounds[1],
-        kld_median=float(np.median(found.kld)),
-        kld_p99=float(np.quantile(found.kld, 0.99)),
-        same_top=same,
-        same_top_low=same_bounds[0],
-        same_top_high=same_bounds[1],
-        perplexity=math.exp(-found.logprob.mean()),
-        reference_perplexity=math.exp(-found.reference_logprob.mean()),
-        perplexity_ratio=math.exp(change.mean()),
-        perplexity_ratio_low=math.exp(ratio_bounds[0]),
-        perplexity_ratio_high=math.exp(ratio_bounds[1]),
+        n,
+        len(set(documents)),
+        float(found.kld.mean()),
+        float(found.kld.std() / math.sqrt(max(n - 1, 1))),
+        kld_low,
+        kld_high,
+        float(np.median(found.kld)),
+        float(np.quantile(found.kld, 0.99)),
+        same,
+        same_top_low,
+        same_top_high,
+        math.exp(-found.logprob.mean()),
+        math.exp(-found.reference_logprob.mean()),
+        *map(math.exp, ratios),
     )
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.evaluation.backends import GgufBackend
-from jobs.gguf_export.divergence import divergence, opened, ratio_of_klds
-from jobs.gguf_export.held_out import HeldOut
 from jobs.gguf_export.quantizer import bits_per_weight
-from jobs.gguf_export.speed import measure_speed, threads_for
+from jobs.gguf_ladder.divergence import divergence, opened, ratio_of_klds
+from jobs.gguf_ladder.held_out import HeldOut
+from jobs.gguf_ladder.speed import measure_speed
 from jobs.progress import progress
 from qa.choices import ChoicePrompt, Formulation, pick
-from qa.llama import Model
-from qa.prompts import PromptEncoder
+from qa.engine import threads_for
 from qa.statistics import holm, paired_difference, verdict, verdict_among, wilson
 
 
@@ -35,11 +34,6 @@ class Exam:
     def prompt(self) -> ChoicePrompt:
         """How a multiple-choice question is put."""
         return ChoicePrompt(self.formulation)
-
-
-def encoder_of(model: Model) -> PromptEncoder:
-    """The way from text to token ids by a file's own vocabulary."""
-    return PromptEncoder(model.tokenize, model.im_start, model.im_end)
 
 
 def measure(path: Path, exam: Exam, what: str) -> dict[str, Any]:

@@ -1,17 +1,13 @@
-"""The dense Qwen2 and Qwen3 as their config.json states them: which tensors there must be, of what shape and name.
-
-What llama.cpp would compute otherwise than transformers does (another activation, stretched positions, a sliding
-window) is refused by name here, before a byte is written.
-"""
+"""The dense Qwen2 and Qwen3 as their config.json states them: which tensors there must be, of what shape and name."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jobs.errors import UserError
+from jobs.json_object import expect, number
 
 ARCHITECTURES = {"Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}  # transformers' class → llama.cpp's name
 INTEGERS = {
@@ -23,6 +19,8 @@ INTEGERS = {
     "vocabulary": "vocab_size",
     "context": "max_position_embeddings",
 }
+MOST_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
+ADVICE = "take the model's own config.json"
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 # transformers' name → llama.cpp's, and the shape in the words of `Architecture.extents`; both families
 OUTER = {
@@ -97,53 +95,63 @@ class Architecture:
         return {source: Slot(name, tuple(extents[word] for word in shape)) for source, (name, shape) in table.items()}
 
 
-def read_architecture(model: Path) -> Architecture:
-    """Read and check `model/config.json`. Raises `UserError` naming the key that stands against an export."""
-    place = f"{model}/config.json"
-    try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        named = (config.get("architectures") or ["none named"])[0]
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{place}: cannot be read ({error}); expected a transformers model") from None
-    if named not in ARCHITECTURES:
-        raise UserError(f"{model}: {named} cannot be exported; supported: {', '.join(ARCHITECTURES)}")
-    _check_supported(config, place)
-    integers = {field: _number(config, key, place) for field, key in INTEGERS.items()}
+def read_architecture(config: Mapping[str, Any], place: str) -> Architecture:
+    """What a config.json, read from `place`, states. `UserError` names the key that is missing or unsupported."""
+    named = _class_of(config, place)
+    integers = {field: _positive(config, key, place) for field, key in INTEGERS.items()}
+    if integers["layers"] > MOST_LAYERS:
+        raise UserError(f"{place}: num_hidden_layers is {integers['layers']}, {MOST_LAYERS} at most; {ADVICE}")
     head = config.get("head_dim")
-    if head is None and named == "Qwen3ForCausalLM":
-        raise UserError(f"{place}: head_dim is missing; take the config.json of the model's own repository")
-    base = _rope(config).get("rope_theta", config.get("rope_theta"))
+    if head is not None or named == "Qwen3ForCausalLM":
+        head = _positive(config, "head_dim", place)
+    base = rope_of(config, place).get("rope_theta", config.get("rope_theta"))
     return Architecture(
         ARCHITECTURES[named],
         **integers,
         head_dim=head,
-        rope_base=_number({"rope_theta": base}, "rope_theta", place, float),
-        epsilon=_number(config, "rms_norm_eps", place, float),
-        tied=bool(config.get("tie_word_embeddings", False)),
+        rope_base=_positive({"rope_theta": base}, "rope_theta", place, float),
+        epsilon=_positive(config, "rms_norm_eps", place, float),
+        tied=expect(config.get("tie_word_embeddings", False), bool, f"{place}: tie_word_embeddings"),
     )
 
 
-def _check_supported(config: dict[str, Any], place: str) -> None:
-    rope = _rope(config)
+def _class_of(config: Mapping[str, Any], place: str) -> str:
+    """transformers' class, one of `ARCHITECTURES`, with weights as the tables have them."""
+    classes = config.get("architectures")
+    named = classes[0] if isinstance(classes, list) and classes else "no class"
+    if not isinstance(named, str) or named not in ARCHITECTURES:
+        raise UserError(f"{place}: architectures names {named}; supported: {', '.join(ARCHITECTURES)}")
+    if config.get("quantization_config"):
+        raise UserError(f"{place}: the weights are quantised (quantization_config); use the bf16 or f16 model")
+    if config.get("attention_bias"):
+        raise UserError(f"{place}: attention_bias is {config['attention_bias']!r}, which is not supported")
+    return named
+
+
+def check_exportable(config: Mapping[str, Any], place: str) -> None:
+    """Raise `UserError` naming what llama.cpp would compute otherwise than transformers does."""
+    rope = rope_of(config, place)
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default" or rope.get("partial_rotary_factor", 1) != 1:
         raise UserError(f"{place}: rope type {kind!r} {rope} cannot be exported, only 'default'")
-    if config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or ()):
+    layers = expect(config.get("layer_types") or [], list, f"{place}: layer_types")
+    if config.get("use_sliding_window") or "sliding_attention" in layers:
         raise UserError(f"{place}: use_sliding_window is on; llama.cpp computes full attention for this architecture")
-    if config.get("quantization_config"):
-        raise UserError(f"{place}: the weights are quantised (quantization_config); export the bf16 or f16 model")
-    for key, supported in (("hidden_act", "silu"), ("is_causal", True), ("attention_bias", False)):
+    for key, supported in (("hidden_act", "silu"), ("is_causal", True)):
         if config.get(key, supported) != supported:
             raise UserError(f"{place}: {key} is {config[key]!r}; llama.cpp's model has {supported!r}")
 
 
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
+def rope_of(config: Mapping[str, Any], place: str) -> dict[str, Any]:
     """transformers 5 writes `rope_parameters`, transformers 4 `rope_scaling` (null where there is none)."""
-    return {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    found: dict[str, Any] = {}
+    for key in ("rope_scaling", "rope_parameters"):
+        found |= expect(config.get(key) or {}, dict, f"{place}: {key}")
+    return found
 
 
-def _number(config: dict[str, Any], key: str, place: str, kind: type = int) -> Any:
-    value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | kind) or value <= 0:
-        raise UserError(f"{place}: {key} is {value!r}, not a positive number; take the model's own config.json")
-    return kind(value)
+def _positive(config: Mapping[str, Any], key: str, place: str, kind: type = int) -> Any:
+    try:
+        return number(config.get(key), kind, f"{place}: {key}", positive=True)
+    except UserError as error:
+        raise UserError(f"{error}; {ADVICE}") from None
