@@ -72,10 +72,7 @@ class Model:
         self.encoder = PromptEncoder(self.tokenize, self.im_start, self.im_end)
 
     def parse(self, text: str, *, begin: bool = False) -> list[int]:
-        """Ids of a rendered prompt, its control tokens meant, as llama.cpp's programs read it: never for typed text.
-
-        `begin` adds what the file says to put before.
-        """
+        """Ids of a rendered prompt as llama.cpp's programs read it, never of typed text; `begin` adds what they do."""
         return self._tokenize(text, special=True, begin=begin)
 
     def _control(self, token: str) -> int:
@@ -136,10 +133,7 @@ class Model:
 
 
 class Context:
-    """One KV cache over a model, shared by `SEQUENCES` sequences. Not safe for two threads at once.
-
-    Its window of `n_ctx` tokens is at most the length that the model was trained at. Raises `ModelFileError`.
-    """
+    """A KV cache of at most the trained length, shared by `SEQUENCES` sequences. Not safe for two threads at once."""
 
     def __init__(self, model: Model, n_ctx: int, n_threads: int) -> None:
         self.model, self.n_ctx = model, min(n_ctx, llama_cpp.llama_model_n_ctx_train(model.pointer))

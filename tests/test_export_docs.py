@@ -79,7 +79,7 @@ def test_the_bounds_are_those_that_are_asked() -> None:
     bounds = {name: weights.BOUNDS[getattr(weights, name)] for name in names}
     assert len(bounds) == len(weights.BOUNDS)
     assert {(name, f"{bound:.2g}") for name, bound in bounds.items()} <= told
-    assert ("all", f"{weights.SCALE}") in told
+    assert ("quantised", f"{weights.SCALE}") in told
     assert ("others, such as Q4_0", f"{weights.OTHER_BOUND}") in told
     assert LARGEST == {"f32": 0.05, "f16": 0.05, "bf16": 0.4}
     assert f"noise of {NOISE} moves by more than {ORDINARY} nats" in PAGE
