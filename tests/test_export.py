@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections import namedtuple
@@ -19,6 +18,7 @@ from jobs.errors import UserError
 from jobs.export import CARRIED_BYTES, Calibration, export, verify
 from jobs.gguf_export.imatrix import ImportanceMatrix
 from jobs.gguf_export.names import check_name, check_types, file_name, kind_of
+from jobs.gguf_export.quantizer import quantize
 from jobs.gguf_export.writer import Provenance
 from jobs.rows import write_parquet
 from jobs.step import read_step
@@ -111,7 +111,7 @@ def test_what_the_gate_refuses_leaves_nothing(
     model: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(source: Path, target: Path, kind: str, matrix: Path | None = None) -> int:
-        shutil.copy(source, target)
+        quantize(source, target, kind, matrix)
         with target.open("r+b") as file:
             file.seek(-4096, os.SEEK_END)
             file.write(random.Random(1).randbytes(4096))
