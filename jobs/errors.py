@@ -21,6 +21,8 @@ def _not_the_codes_fault(error: Exception) -> str | None:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left" in str(error) or "os error 28" in str(error) or "disk is full" in str(error):
         return f"{getattr(error, 'filename', None) or 'the disk'}: no space left; free some and run again"
+    if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.EROFS, errno.EIO):
+        return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); use another folder or disk"
     if isinstance(error, PermissionError):
         return f"{error.filename}: no right to read or write it; check its owner, or use another folder"
     return None

@@ -146,9 +146,10 @@ def verify(model: Path, files: Mapping[str, Path], dataset: Path, *, seed: int =
 
     Raises `UserError` naming the first file and property that differs: see `jobs.gguf_export.gate`.
     """
-    from jobs.gguf_export.gate import make_reference, verify_file
-    from jobs.gguf_export.reference import read_test_questions
+    from jobs.gguf_export.gate import make_reference, read_file, read_test_questions, verify_file
 
+    for kind, path in files.items():
+        read_file(path, kind, model)  # before the model is asked, which takes minutes
     reference = make_reference(model, read_test_questions(dataset), seed=seed)
     return {kind: verify_file(path, kind, reference) for kind, path in files.items()}
 
@@ -161,10 +162,12 @@ def main() -> None:
     name = options.name or options.merged.resolve().name
     provenance = Provenance(name, licence=options.licence, base_model=options.base_model)
     given = Calibration(options.dataset, options.imatrix_tokens, options.seed) if options.dataset else None
-    types = tuple(kind.strip() for kind in options.types.split(","))
+    types = tuple(kind.strip().lower() for kind in options.types.split(","))
     record, new = export(options.merged, options.out, types=types, provenance=provenance, calibration=given)
     for kind, size in record.figures["bytes"].items():
-        print(f"{options.out / record.figures['files'][kind]}: {size:,} bytes", "" if new else "(was done)")
+        print(f"{options.out / record.figures['files'][kind]}: {size:,} bytes{'' if new else ' (was done)'}")
+    if record.figures["verified"] is None:
+        print("not verified, for want of a data set (--dataset): such a folder is not published")
     for verdict in (record.figures["verified"] or {}).values():
         print(verdict["sentence"])
 

@@ -18,7 +18,7 @@ from jobs.disk import check_room
 from jobs.errors import UserError, run_main
 from jobs.gguf_export.metadata import Provenance
 from jobs.gguf_export.names import adapter_name, check_name, kind_of
-from jobs.step import StepRecord, read_step, run_step, source_sha256
+from jobs.step import STEP_FILE, StepRecord, fingerprint, read_step, run_step, source_sha256
 from qa.artifacts import ArtifactError, pick_gguf
 
 if TYPE_CHECKING:
@@ -45,11 +45,21 @@ def export_adapter(
     `UserError` where the adapter is of another base, of a kind that llama.cpp does not compute, or not proved.
     """
     check_name(provenance.name)
+    _check_belong(adapter, base, base_gguf, merged)
     served = read_served(base_gguf)
     work = _Work(adapter, base, served, merged, dataset, provenance, seed)
     arguments = {"provenance": asdict(provenance), "seed": seed, "served": served.path.name, "code": _code()}
     inputs = {"adapter": adapter, "base": base, "base_gguf": base_gguf, "merged": merged, "dataset": dataset}
     return run_step("export_adapter", out, arguments=arguments, inputs=inputs, work=work.into)
+
+
+def _check_belong(adapter: Path, base: Path, base_gguf: Path, merged: Path) -> None:
+    """Raise `UserError` where the records of the folders say that they are of another base or adapter."""
+    made_from = ((adapter, "base", base), (base_gguf, "merged", base), (merged, "adapter", adapter))
+    for folder, name, source in made_from:
+        recorded = read_step(folder).inputs.get(name) if (folder / STEP_FILE).is_file() else None
+        if recorded and recorded != fingerprint(source):
+            raise UserError(f"{folder}: was not made from {source}, by its {STEP_FILE}; give what belongs together")
 
 
 def _code() -> str:
@@ -121,7 +131,7 @@ def main() -> None:
         seed=options.seed,
     )
     known = record.figures
-    print(f"{options.out / known['file']}: {known['bytes']:,} bytes", "" if new else "(was done)")
+    print(f"{options.out / known['file']}: {known['bytes']:,} bytes{'' if new else ' (was done)'}")
     print(known["verified"]["sentence"])
 
 

@@ -165,8 +165,10 @@ def main() -> None:
     parser.add_argument("--revision", help="of the base on the Hub (default: the one the adapter was trained on)")
     parser.add_argument("--out", type=path_argument, required=True)
     options = parser.parse_args()
+    if options.revision and Path(options.base).is_dir():
+        raise UserError(f"--revision {options.revision}: {options.base} is a folder, which has none; leave it out")
     record, new = merge(options.base, options.adapter, options.out, revision=options.revision)
-    print(f"{options.out}: {record.figures['merged_tensors']} tensors merged", "" if new else "(was done)")
+    print(f"{options.out}: {record.figures['merged_tensors']} tensors merged{'' if new else ' (was done)'}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def read_step(folder: Path) -> StepRecord:
     except FileNotFoundError:
         reason = f"no {STEP_FILE}, so the step that makes it has not finished; run it first"
         raise UserError(f"{folder}: {reason}") from None
-    except (json.JSONDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path}: not a record of a finished step ({error}); delete it and run the step again"
         ) from None

@@ -53,6 +53,13 @@ class World(NamedTuple):
         return {name: getattr(self, name) for name in ("base", "base_gguf", "merged", "dataset")}
 
 
+def unrecorded(folder: Path, copy: Path) -> Path:
+    """A folder that no step made, so that only its contents can tell."""
+    shutil.copytree(folder, copy)
+    (copy / "step.json").unlink()
+    return copy
+
+
 def weakened(adapter: Path, folder: Path, factor: float) -> Path:
     """The adapter with another alpha."""
     shutil.copytree(adapter, folder)
@@ -174,13 +181,16 @@ def test_half_the_alpha_is_refused_by_the_factors(
 
 def test_another_adapter_than_was_merged_is_refused(world: World, tmp_path: Path) -> None:
     other = tiny_adapter(world.base, tmp_path / "other", seed=9)
-    refused(world, tmp_path, rf"^{FILE}: numbers: log-probabilities of the first token differ", other)
+    refused(world, tmp_path, r"merged: was not made from .*other, by its step\.json; give what belongs", other)
+    said = rf"^{FILE}: numbers: log-probabilities of the first token differ"
+    refused(world, tmp_path, said, other, merged=unrecorded(world.merged, tmp_path / "merged"))
 
 
 def test_an_adapter_of_another_base_is_refused(world: World, tmp_path: Path) -> None:
     tiny_model(tmp_path / "base", width=64)
     foreign = tiny_adapter(tmp_path / "base", tmp_path / "foreign")
-    refused(world, tmp_path, "foreign: made for another base: model.layers.0", foreign)
+    merged = unrecorded(world.merged, tmp_path / "merged")
+    refused(world, tmp_path, "foreign: made for another base: model.layers.0", foreign, merged=merged)
 
 
 def test_the_file_of_another_base_is_refused(world: World, tmp_path: Path) -> None:
@@ -189,6 +199,10 @@ def test_the_file_of_another_base_is_refused(world: World, tmp_path: Path) -> No
     given = Calibration(world.dataset, tokens=0)
     types, provenance = ("q4_k_m",), Provenance("other")
     export(tmp_path / "base", tmp_path / "gguf", types=types, provenance=provenance, calibration=given)
+    refused(world, tmp_path, r"gguf: was not made from .*, by its step\.json", base_gguf=tmp_path / "gguf")
+    record = json.loads((tmp_path / "gguf" / "step.json").read_text())
+    record["inputs"]["merged"] = read_step(world.base_gguf).inputs["merged"]
+    (tmp_path / "gguf" / "step.json").write_text(json.dumps(record))
     refused(world, tmp_path, rf"^{FILE}: numbers: ", base_gguf=tmp_path / "gguf")
 
 
@@ -198,7 +212,8 @@ def test_dora_is_refused(world: World, tmp_path: Path) -> None:
 
     shape = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], task_type="CAUSAL_LM", use_dora=True)
     get_peft_model(AutoModelForCausalLM.from_pretrained(world.base), shape).save_pretrained(tmp_path / "dora")
-    refused(world, tmp_path, "use_dora cannot be written as an adapter GGUF; use the merged model", tmp_path / "dora")
+    said, merged = "use_dora cannot be written as an adapter GGUF; use the merged model", tmp_path / "merged"
+    refused(world, tmp_path, said, tmp_path / "dora", merged=unrecorded(world.merged, merged))
 
 
 @pytest.fixture(scope="module")

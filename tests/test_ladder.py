@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,20 @@ def test_a_matrix_the_folder_has_not_makes_no_rows(world: Path) -> None:
     exported = Exported(world, {"bf16": "a.gguf", "q4_0": "b.gguf"}, "bf16", "")
     rungs = exported.rungs(("q4_0", "q8_0", "q4_0"))
     assert [rung.name for rung in rungs] == ["bf16", "q4_0", "q8_0"]
-    assert [exported.published(rung) for rung in rungs] == [world / "a.gguf", world / "b.gguf", None]
+    assert exported.published(rungs[2]) is None
+
+
+def test_a_file_that_was_changed_since_is_not_measured(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "gguf", folder := tmp_path / "gguf")
+    exported = Exported.read(folder)
+    kind, name = next(iter(exported.files.items()))
+    rung = exported.rungs(())[0]
+    assert (rung.kind, exported.published(rung)) == (kind, folder / name)
+    with (folder / name).open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"\1\2\3\4")
+    with pytest.raises(UserError, match=rf"{name}: is not the file that .*step\.json records; export again"):
+        exported.published(rung)
 
 
 def test_the_table_says_what_the_figures_say(found: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from qa.engine import Engine, threads_for
 from qa.gguf_file import GgufError
 from qa.llama import Context, Model, ModelFileError
 
-__all__ = ["Reference", "Verdict", "make_reference", "read_test_questions", "verify_file"]
+__all__ = ["Reference", "Verdict", "make_reference", "read_file", "read_test_questions", "verify_file"]
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,7 @@ class Verdict:
 
 def verify_file(path: Path, kind: str, reference: Reference) -> Verdict:
     """Compare a file of type `kind` with the merged model. Raises `UserError` naming the property that differs."""
-    tokenizer = reference.tokenizer
-    try:
-        file = GgufFile(path)
-    except GgufError as error:
-        raise refused(path, "whole", str(error).removeprefix(f"{path}: ")) from None
-    check_type(file, kind)
-    check_shape(file, reference.merged)
+    file, tokenizer = read_file(path, kind, reference.merged), reference.tokenizer
     entries = check_vocabulary(file, tokenizer)
     rendered = check_template(file, tokenizer)
     with _opened(path, reference.window) as (model, context, engine):
@@ -76,6 +70,17 @@ def verify_file(path: Path, kind: str, reference: Reference) -> Verdict:
     accuracy = check_accuracy(path, reference, heard)
     said = _sentence(path, kind, (entries, golden), weights, numbers, answers, accuracy)
     return Verdict(path.name, kind, entries, rendered, golden, ends, weights, numbers, answers, accuracy, said)
+
+
+def read_file(path: Path, kind: str, merged: Path) -> GgufFile:
+    """What needs no model to be asked: is the file whole, of its type, and of the model's shape?"""
+    try:
+        file = GgufFile(path)
+    except GgufError as error:
+        raise refused(path, "whole", str(error).removeprefix(f"{path}: ").partition(";")[0]) from None
+    check_type(file, kind)
+    check_shape(file, merged)
+    return file
 
 
 @contextmanager

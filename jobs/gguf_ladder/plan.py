@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.errors import UserError
 from jobs.gguf_export.quantizer import PLAIN
-from jobs.step import read_step
+from jobs.step import STEP_FILE, file_sha256, read_step
 
 WITHOUT_MATRIX = ("q8_0",)  # llama.cpp's quantiser looks at no importance matrix for it
 
@@ -63,6 +63,11 @@ class Exported:
         return rows
 
     def published(self, rung: Rung) -> Path | None:
-        """The folder's own file of that type, if it was made that way."""
+        """The folder's own file of that type, if it was made that way. Raises `UserError` if it is another since."""
         same = rung.matrix is None or rung.matrix == bool(self.matrix)
-        return self.folder / self.files[rung.kind] if same and rung.kind in self.files else None
+        if not same or rung.kind not in self.files:
+            return None
+        path = self.folder / self.files[rung.kind]
+        if file_sha256(path) != read_step(self.folder).outputs[path.name]["sha256"]:
+            raise UserError(f"{path}: is not the file that {self.folder / STEP_FILE} records; export again")
+        return path
