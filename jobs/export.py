@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.arguments import path_argument
+from jobs.config import Export as Settings
 from jobs.disk import check_room
 from jobs.errors import UserError, run_main
 from jobs.gguf_export.names import KINDS, check_name, check_types, file_name, kind_of, matrix_name
@@ -28,7 +29,7 @@ from jobs.step import StepRecord, run_step, source_sha256
 if TYPE_CHECKING:
     from jobs.gguf_export.gate import Verdict
 
-IMATRIX_TOKENS = 100_000
+IMATRIX_TOKENS = Settings().imatrix_tokens
 CARRIED_BYTES = 32 << 20  # vocabulary, merges, template; the importance matrix
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from jobs.arguments import path_argument
+from jobs.config import Ladder as Settings
 from jobs.disk import check_room
 from jobs.errors import UserError, run_main
 from jobs.gguf_export.quantizer import QUANTISED, quantize
@@ -31,7 +32,7 @@ from qa.choices import Formulation
 if TYPE_CHECKING:
     from jobs.gguf_ladder.rows import Exam
 
-TOKENS, QUESTIONS = 8192, 200
+TOKENS, QUESTIONS = Settings().tokens, Settings().questions
 LARGEST = 0.6  # of the F16 file's bytes: Q8_0 has 8.5 bits a weight, and vocabulary and norms stay as they are
 SCHEMA = 1
 

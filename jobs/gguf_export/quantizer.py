@@ -15,22 +15,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from jobs.config import PlainType, QuantisedType
 from jobs.errors import UserError
 from jobs.gguf_export.imatrix import ImportanceMatrix
 from jobs.progress import bar
 from qa.gguf_file import GgufError, GgufTensor, check_gguf
 
-PLAIN = ("f16", "bf16", "f32")
-QUANTISED = {
-    "q4_k_m": "Q4_K_M",
-    "q4_0": "Q4_0",
-    "iq4_xs": "IQ4_XS",
-    "q5_k_m": "Q5_K_M",
-    "q6_k": "Q6_K",
-    "q8_0": "Q8_0",
-}
+PLAIN: tuple[str, ...] = get_args(PlainType)
+QUANTISED = {kind: kind.upper() for kind in get_args(QuantisedType)}  # by llama.cpp's names
 UNQUANTISED = {0, 1, 30}  # ggml's numbers of F32, F16 and BF16
 # Rows held at once, as stored, in float32 and quantised. llama-quantize's 8 GiB take 2.1 GB at Qwen2.5-3B's embedding,
 # this 0.74 GB, of which 0.62 are that tensor's pages of the mapped source (llama.cpp lets each tensor's go when it is
