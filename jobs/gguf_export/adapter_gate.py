@@ -19,14 +19,13 @@ from jobs.gguf_export.comparison import Heard, Numbers, check_numbers, read_prob
 from jobs.gguf_export.names import kind_of
 from jobs.gguf_export.properties import refused
 from jobs.gguf_export.quantizer import PLAIN
-from jobs.gguf_export.reader import GgufFile
+from jobs.gguf_export.reader import GgufFile, open_whole
 from jobs.gguf_export.reference import Reference
 from jobs.gguf_export.weights import Weights
 from jobs.lora import Deltas, Update
 from jobs.model_folder import read_model_folder
 from jobs.progress import progress
 from qa.engine import Engine
-from qa.gguf_file import GgufError
 from qa.llama import ModelFileError
 from qa.statistics import central_interval, clustered_bootstrap
 
@@ -87,10 +86,7 @@ def check_factors(path: Path, adapter: Path, base: Path) -> Factors:
 
     Raises `UserError` naming the tensor that is missing, beyond, or another.
     """
-    try:
-        file = GgufFile(path)
-    except GgufError as error:
-        raise refused(path, "whole", str(error).removeprefix(f"{path}: ")) from None
+    file = open_whole(path)
     deltas, slots = Deltas(adapter), read_model_folder(base).architecture.slots()
     names = {target: slots[target].name for target in sorted(deltas.targets)}
     wanted = {f"{name}.lora_{side}" for name in names.values() for side in "ab"}

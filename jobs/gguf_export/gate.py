@@ -23,12 +23,11 @@ from jobs.gguf_export.comparison import (
 )
 from jobs.gguf_export.header import check_shape, check_type
 from jobs.gguf_export.properties import refused
-from jobs.gguf_export.reader import GgufFile
+from jobs.gguf_export.reader import GgufFile, open_whole
 from jobs.gguf_export.reference import Reference, make_reference, read_test_questions
 from jobs.gguf_export.tokenisation import check_stop, check_template, check_tokens, check_vocabulary
 from jobs.gguf_export.weights import Weights, check_weights
 from qa.engine import Engine, threads_for
-from qa.gguf_file import GgufError
 from qa.llama import Context, Model, ModelFileError
 
 __all__ = ["Reference", "Verdict", "make_reference", "read_file", "read_test_questions", "verify_file"]
@@ -74,10 +73,7 @@ def verify_file(path: Path, kind: str, reference: Reference) -> Verdict:
 
 def read_file(path: Path, kind: str, merged: Path) -> GgufFile:
     """What needs no model to be asked: is the file whole, of its type, and of the model's shape?"""
-    try:
-        file = GgufFile(path)
-    except GgufError as error:
-        raise refused(path, "whole", str(error).removeprefix(f"{path}: ").partition(";")[0]) from None
+    file = open_whole(path)
     check_type(file, kind)
     check_shape(file, merged)
     return file

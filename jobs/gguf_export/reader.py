@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qa.gguf_file import BLOCKS, check_gguf
+from jobs.gguf_export.properties import refused
+from qa.gguf_file import BLOCKS, GgufError, check_gguf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,14 @@ class Tensor:
     def rows(self) -> int:
         """Rows of all dimensions but the last; 1 of a vector."""
         return math.prod(self.shape[:-1])
+
+
+def open_whole(path: Path) -> GgufFile:
+    """Open a file that is to be judged. Raises `UserError` where it is not whole."""
+    try:
+        return GgufFile(path)
+    except GgufError as error:
+        raise refused(path, "whole", str(error).removeprefix(f"{path}: ").partition(";")[0]) from None
 
 
 class GgufFile:
