@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import Field, field_validator, model_validator
+
+from jobs.data_config import Dataset, Documents, Reading, Scale, Writer
+from jobs.section import Section
+
+__all__ = ["Dataset", "Documents", "Reading", "RunConfig", "Scale", "Section", "Writer"]
 
 PlainType = Literal["f16", "bf16", "f32"]
 QuantisedType = Literal["q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
 GgufType = Literal[PlainType, QuantisedType]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, closed against unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_silent_conversion(cls, value: Any, info: ValidationInfo) -> Any:
-        """`epochs: true` is not 1, and `'4'` is no number; text such as 5e-5 is, because YAML 1.1 reads it as text."""
-        expected = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and expected is not bool:
-            raise ValueError("a value was expected, not yes or no")
-        if isinstance(value, str) and expected in (int, int | None):
-            raise ValueError("a whole number was expected, not text")
-        return value
-
-
-class Documents(Section):
-    """Where documents come from, and what passages are cut to (in characters)."""
-
-    paths: tuple[str, ...] = ()
-    licence: str = ""  # of documents that name none themselves
-    passage_min_chars: int = Field(120, ge=1)
-    passage_max_chars: int = Field(1200, ge=200)
-
-    @model_validator(mode="after")
-    def _lengths_in_order(self) -> Self:
-        if self.passage_min_chars > self.passage_max_chars:
-            raise ValueError(f"passage_min_chars {self.passage_min_chars} is over the maximum {self.passage_max_chars}")
-        return self
-
-
-class Writer(Section):
-    """Who writes the questions. `offline` needs no model; the others are teachers."""
-
-    kind: Literal["offline", "openai", "transformers"] = "offline"
-    model: str = ""
-    endpoint: str = ""  # of an OpenAI-compatible server; its key is read from OPENAI_API_KEY
-    pairs_per_passage: int = Field(3, ge=1, le=20)
-    max_passages: int | None = Field(None, ge=1)
-
-
-class Dataset(Section):
-    """ARC with its official splits beside our own questions, split by document with a salted hash."""
-
-    arc: str = ""  # repository of ARC's schema; empty: none
-    arc_configs: tuple[str, ...] = Field(("ARC-Challenge", "ARC-Easy"), min_length=1)
-    fractions: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (
-        0.8,
-        0.1,
-        0.1,
-    )
-    salt: str = "footnote"
-    max_length: int = Field(512, ge=32)  # tokens of prompt and completion; longer rows are dropped and counted
-
-    @model_validator(mode="after")
-    def _fractions_are_all(self) -> Self:
-        if abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(f"fractions {list(self.fractions)} add up to {sum(self.fractions):g}, not 1")
-        return self
 
 
 class Pretrain(Section):
@@ -204,6 +146,7 @@ class RunConfig(Section):
 
     name: str = Field(pattern=NAME)
     seed: int = 17
+    scale: Scale = Scale()
     documents: Documents = Documents()
     writer: Writer = Writer()
     dataset: Dataset = Dataset()

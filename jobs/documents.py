@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from pydantic import Field
+
 from qa.records import Record
 
 
@@ -16,10 +18,29 @@ class UnreadableError(Exception):
 
 
 class Rejection(Record):
-    """One line of `rejected.jsonl`: what was left out, and why."""
+    """One row of `rejected.parquet`: what was left out, by which filter or check (`stage`), why, and its words."""
 
     name: str
     reason: str
+    stage: str = ""
+    text: str = ""
+
+
+class Item(Record):
+    """A document that is to be read: a file, or its text itself, with what its source states of it.
+
+    `kind` is the reader's name (`markdown`, `html`, `latex`, `latex_source`, `pdf`...); empty: by the file's suffix.
+    `stated` uses our names (title, source, licence, date) and goes before what the document says of itself. `problem`
+    is why it could not be had; it is then rejected unread. `local`: a file of the user's own.
+    """
+
+    name: str
+    path: str = ""
+    text: str = ""
+    kind: str = ""
+    stated: dict[str, str] = Field(default_factory=dict)
+    problem: str = ""
+    local: bool = False
 
 
 class DocumentText(Record):
@@ -44,11 +65,15 @@ class Block:
 
 @dataclass
 class Extract:
-    """What a reader gets out of one file. `metadata` holds what the file says of itself, in its own names."""
+    """What a reader gets out of one file. `metadata` holds what the file says of itself, in its own names.
+
+    `missing` are the names of files that it includes and that are not there: it was read without them.
+    """
 
     title: str = ""
     blocks: list[Block] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
 
 NAMES = {  # our name: what front matter, meta tags, docinfo, TeX comments and sidecars call it

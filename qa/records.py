@@ -54,7 +54,10 @@ class Question(Record):
 
     `answer` is the label of the right choice, empty for an open question; `answer_text` is the answer in words.
     `document` is the unit of splitting and of clustered statistics: a document's name, or the ARC row's own id.
-    `evidence` stands verbatim in the passage `passage`; both are empty for questions not made from passages.
+    `evidence` stands verbatim in the passage `passage`; both are empty for questions not made from passages, and
+    evidence alone for the kind `not_in_text`, which its passage does not answer. `date` is the document's own.
+    `closed_book` tells whether a model without the passage answered it. `sources` are the ids of the passages that the
+    row's prompt shows, in order, where it shows some.
     """
 
     id: str = Field(min_length=1)
@@ -70,6 +73,9 @@ class Question(Record):
     evidence: str = ""
     source: str = ""
     licence: str = ""
+    date: str = ""
+    closed_book: Literal["", "right", "wrong"] = ""
+    sources: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _choices_hold_together(self) -> Self:
