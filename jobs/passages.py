@@ -38,9 +38,10 @@ def cut_passages(
     number = 0
     for title, blocks in sections:
         units = [unit for block in blocks for unit in _units(document.text, block, limits.passage_max_chars)]
-        for start, end in _merge(units, limits):
+        for start, end in _merge(_tie(document.text, units, limits.passage_max_chars), limits):
+            start, end = _whole(document.text, start, end)
             text = document.text[start:end]
-            if end - start < limits.passage_min_chars or not is_prose(text):
+            if end - start < limits.passage_min_chars or not is_prose(text) or not _balanced(text):
                 continue
             yield Passage(
                 id=f"{document.document}#{number}",
@@ -91,6 +92,34 @@ def _chop(text: str, offset: int, span: Span, longest: int) -> Iterator[Span]:
         yield start, cut
         start = cut + 1 if cut == space else cut
     yield start, end
+
+
+def _whole(text: str, start: int, end: int) -> Span:
+    """Without a first sentence that goes on from the passage before, and a last one that leads to the next."""
+    if re.match(r"[a-z]+[ ,]", text[start:end]):
+        _, first = next(sentences(text[start:end]))
+        start = end - len(text[start + first : end].lstrip())
+    if text[start:end].endswith(":"):
+        last, _ = list(sentences(text[start:end]))[-1]
+        end = start + len(text[start : start + last].rstrip())
+    return start, end
+
+
+def _balanced(text: str) -> bool:
+    """Whether no displayed formula is cut."""
+    return text.count("$$") % 2 == 0 and text.count("\\begin{") == text.count("\\end{")
+
+
+def _tie(text: str, units: Sequence[Span], longest: int) -> list[Span]:
+    """What leads to a list or a formula, and what goes on from one, stays with it as far as a passage is long."""
+    tied: list[Span] = []
+    for start, end in units:
+        leads = tied and (text[tied[-1][1] - 1] in ":," or text[start].islower() or text.startswith("$$", start))
+        if leads and end - tied[-1][0] <= longest:
+            tied[-1] = (tied[-1][0], end)
+        else:
+            tied.append((start, end))
+    return tied
 
 
 def _merge(units: Sequence[Span], limits: Documents) -> list[Span]:

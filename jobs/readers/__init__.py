@@ -1,16 +1,18 @@
-"""Readers of document formats: bytes of a file → `Extract`. One module a format, chosen by the file's suffix."""
+"""Readers of document formats: bytes of a file → `Extract`. One module a format, chosen by kind or by the suffix."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jobs.documents import Extract, UnreadableError
-from jobs.errors import first_line
+from jobs.documents import Extract, UnreadableError, pick_metadata
+from jobs.errors import UserError, first_line
+from jobs.licence_names import is_licence_file
+from jobs.readers.clean import clean
 
 LARGEST = 50_000_000  # bytes of a file: readers hold a document in memory as a tree of many times its size
 
@@ -25,13 +27,43 @@ FORMATS = {  # suffix: format; `jobs.readers.<format>` has `read(data: bytes) ->
     ".pdf": "pdf",
     ".txt": "plain",
 }
+KINDS = frozenset({*FORMATS.values(), "latex_source"})  # latex_source: an archive as arXiv sends it
 
 
-def read_document(path: Path) -> Extract:
-    """Read one file by its suffix, and its sidecar `FILE.yaml` over what it says itself. Raises `UnreadableError`."""
+def read_document(
+    path: Path, *, kind: str = "", stated: Mapping[str, str] | None = None, pdf: str = "pdfium"
+) -> Extract:
+    """Read one file, by its suffix where no kind is given. Raises `UnreadableError`.
+
+    `stated` (title, source, licence, date) goes before what the file says of itself, its sidecar `FILE.yaml` before
+    both. LaTeX may include files of its own folder.
+    """
+    with _reasons():
+        refuse_unfit(path)
+        if not kind and is_licence_file(path):
+            raise UnreadableError("skipped: a licence, no document")
+        kind = kind or format_of(path)
+        extract = _read(path.read_bytes(), kind, pdf, path)
+        extract.metadata = pick_metadata(extract.metadata) | dict(stated or {}) | pick_metadata(_sidecar(path))
+    return extract
+
+
+def read_bytes(data: bytes, kind: str, *, stated: Mapping[str, str] | None = None, pdf: str = "pdfium") -> Extract:
+    """Read a document that is in memory; it includes no file. Raises `UnreadableError`."""
+    with _reasons():
+        if len(data) > LARGEST:
+            raise UnreadableError(_too_large(len(data)))
+        extract = _read(data, kind, pdf, None)
+        extract.metadata = pick_metadata(extract.metadata) | dict(stated or {})
+    return extract
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever a reader raises becomes a reason; a package or command that is missing is no fault of the document."""
     try:
-        return _read_document(path)
-    except (UnreadableError, ImportError):  # a package that is missing is no fault of the document
+        yield
+    except (UnreadableError, ImportError, UserError):
         raise
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror})") from error
@@ -39,14 +71,14 @@ def read_document(path: Path) -> Extract:
         raise UnreadableError(f"reader failed: {type(error).__name__}: {first_line(error)}") from error
 
 
-def _read_document(path: Path) -> Extract:
-    refuse_unfit(path)
-    reader = reader_of(path)
-    data = path.read_bytes()
+def _read(data: bytes, kind: str, pdf: str, path: Path | None) -> Extract:
+    if kind not in KINDS:
+        raise UnreadableError(f"skipped: no reader for {kind}")
     if not data.strip():
         raise UnreadableError("empty file")
-    extract = reader(data)
-    extract.metadata |= _sidecar(path)
+    module = import_module("jobs.readers.docling" if (kind, pdf) == ("pdf", "docling") else f"jobs.readers.{kind}")
+    extract = module.read(data, path) if kind == "latex" and path else module.read(data)
+    extract.blocks = clean(extract.blocks)
     return extract
 
 
@@ -58,19 +90,19 @@ def refuse_unfit(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("not a regular file")
     if status.st_size > LARGEST:
-        raise UnreadableError(f"larger than {LARGEST // 1_000_000} MB ({status.st_size / 1_000_000:.0f} MB)")
+        raise UnreadableError(_too_large(status.st_size))
 
 
-def reader_of(path: Path) -> Callable[[bytes], Extract]:
-    """The reader for a file's suffix. Raises `UnreadableError` for a suffix that no reader knows."""
+def _too_large(size: int) -> str:
+    return f"larger than {LARGEST // 1_000_000} MB ({size / 1_000_000:.0f} MB)"
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's suffix tells. Raises `UnreadableError` for a suffix that no reader knows."""
     name = FORMATS.get(path.suffix.lower())
     if name is None:
         raise UnreadableError(f"skipped: no reader for {path.suffix or 'files without a suffix'}")
-    return partial(_read, name)
-
-
-def _read(name: str, data: bytes) -> Extract:
-    return import_module(f"jobs.readers.{name}").read(data)
+    return name
 
 
 def sidecar_of(path: Path) -> Path:

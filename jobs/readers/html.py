@@ -10,13 +10,18 @@ from lxml import etree
 from lxml import html as lxml_html
 
 from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_matter, list_text, table_text
+from jobs.readers.formulas import formulas_to_latex
+from jobs.readers.latexml import is_latexml, read_latexml
+from jobs.readers.page_metadata import is_login, page_metadata
 from jobs.readers.plain import decode
 
 _BOILERPLATE = (
     "//nav|//footer|//aside|//script|//style|//noscript|//template|//form|//iframe|//svg|//figure|//pre"
-    "|//*[@role='navigation']|//*[@role='banner']|//*[@role='contentinfo']|//*[@hidden]|//head//comment()"
+    "|//*[@role='navigation']|//*[@role='banner']|//*[@role='contentinfo']|//*[@hidden]|//comment()"
+    "|//*[@aria-hidden='true']|//*[contains(translate(@style, ' ', ''), 'display:none')]"
+    "|//*[contains(translate(@style, ' ', ''), 'visibility:hidden')]"
 )
-_CUSTOM_SILENT = re.compile(r"(bibliography|appendix|byline|front-matter|footnote|cite|contents)", re.I)
+_CUSTOM_SILENT = re.compile(r"(^mjx-|bibliography|appendix|byline|front-matter|footnote|cite|contents)", re.I)
 _CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.I)
 
 
@@ -26,8 +31,13 @@ def read(data: bytes) -> Extract:
         tree = lxml_html.document_fromstring(_decode(data), parser=lxml_html.HTMLParser(encoding="utf-8"))
     except etree.ParserError as error:  # nothing but a comment or a byte-order mark
         raise UnreadableError(f"no text in it ({error})") from error
-    metadata = _metadata(tree)
+    if is_login(tree):
+        raise UnreadableError("behind a login")
+    metadata = page_metadata(tree)
+    formulas_to_latex(tree)
     _prune(tree)
+    if is_latexml(tree):
+        return read_latexml(tree, metadata)
     found = trafilatura.bare_extraction(
         tree, include_comments=False, include_tables=True, favor_recall=True, fast=True, deduplicate=False
     )
@@ -48,23 +58,6 @@ def _decode(data: bytes) -> bytes:
         return data.decode(charset).encode()
     except (LookupError, UnicodeError) as error:  # LookupError also for Python's codecs of no text: rot13, base64, hex
         raise UnreadableError(f"not in the encoding it declares ({charset})") from error
-
-
-def _metadata(tree: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for meta in tree.iter("meta"):
-        name = meta.get("name") or meta.get("property") or ""
-        if name and meta.get("content"):
-            found.setdefault(name.lower(), meta.get("content"))
-    for link in tree.iter("link"):
-        if link.get("rel") in ("canonical", "license") and link.get("href"):
-            found.setdefault(link.get("rel"), link.get("href"))
-    title = tree.find(".//title")
-    heading = tree.find(".//h1")
-    for element in (heading, title):
-        if element is not None and (text := collapse(element.text_content())):
-            found["title"] = text
-    return found
 
 
 def _prune(tree: Any) -> None:

@@ -1,12 +1,13 @@
 """LaTeX: sections, paragraphs and lists as text; formulas stay LaTeX; figures, code and the bibliography are left out.
 
-No file is read or run: `\\input` and macros of the author's own are not expanded.
+Files of its own folder tree are included, macros of the author's own are expanded; nothing is run.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
@@ -23,6 +24,8 @@ from pylatexenc.latexwalker import (
 
 from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_matter, list_text
 from jobs.readers.plain import decode
+from jobs.readers.tex_includes import Includes, Load, from_folder, includer
+from jobs.readers.tex_macros import Macros
 
 _SECTIONS = {"chapter", "section", "subsection", "subsubsection", "paragraph"}
 _SILENT_MACROS = (
@@ -51,17 +54,43 @@ def _converter() -> LatexNodes2Text:
 _CONVERTER = _converter()
 
 
-def read(data: bytes) -> Extract:
-    """Read a LaTeX file. Raises `UnreadableError` where it cannot be parsed."""
+def read(data: bytes, path: Path | None = None) -> Extract:
+    """Read a LaTeX file, with files of its folder tree. Raises `UnreadableError` for one that is part of another."""
     source = decode(data)
+    if path is None:
+        return read_source(source, lambda name: None)
+    if not re.search(r"\\documentclass|\\documentstyle|\\begin\{document\}", source) and (main := includer(path)):
+        raise UnreadableError(f"included by {main}")
+    return read_source(source, from_folder(path.parent))
+
+
+def read_source(source: str, load: Load) -> Extract:
+    """Read a LaTeX source with what it includes. Raises `UnreadableError` where it cannot be parsed or grows on."""
+    includes = Includes(load)
     try:
-        nodes = LatexWalker(source, tolerant_parsing=True).get_latex_nodes()[0]
+        preamble, body = _parts(Macros().expand(includes.expand(source)))
         walk = _Walk({name.lower(): value.strip() for name, value in _TEX_COMMENT.findall(source)})
-        walk.run(nodes)
+        walk.run([node for node in _nodes(preamble) if _is_named(node, ("title", "date"))])
+        walk.run(_nodes(body))
         walk.flush()
-    except (LatexWalkerError, RecursionError, IndexError) as error:
+    except (LatexWalkerError, RecursionError, IndexError, ValueError) as error:
         raise UnreadableError(f"not valid LaTeX ({collapse(str(error))[:120]})") from error
+    walk.extract.missing = includes.missing
     return walk.extract
+
+
+def _parts(source: str) -> tuple[str, str]:
+    """What stands before the document's text, and that text; all is text where it has no such mark."""
+    before, mark, after = source.partition("\\begin{document}")
+    return (before, after.partition("\\end{document}")[0]) if mark else ("", source)
+
+
+def _nodes(source: str) -> list[Any]:
+    return LatexWalker(source, tolerant_parsing=True).get_latex_nodes()[0]
+
+
+def _is_named(node: Any, names: Sequence[str]) -> bool:
+    return isinstance(node, LatexMacroNode) and node.macroname in names
 
 
 class _Walk:

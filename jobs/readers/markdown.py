@@ -14,8 +14,9 @@ from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
 from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_matter, list_text, table_text
-from jobs.readers.marks import replace_marks
+from jobs.readers.marks import drop_slide_marks, replace_marks
 from jobs.readers.plain import decode
+from jobs.readers.qasper import is_qasper, part
 
 _PARSER = (
     MarkdownIt("commonmark")
@@ -27,6 +28,7 @@ _PARSER = (
 _SILENT = re.compile(r"<(script|style|table|svg|iframe|video|pre)\b.*?(</\1>|\Z)|<!--.*?(-->|\Z)", re.S | re.I)
 _MARKUP = re.compile(r"</?[a-zA-Z!][^>]*(>|\Z)")
 _BRACKETED_MATH = re.compile(r"\\\\\((.+?)\\\\\)|\\\\\[(.+?)\\\\\]", re.S)
+_CALLOUT = re.compile(r"^\s*\[!\w+\]\s*")
 _ANCHOR = re.compile(r"\s*(\[\[[^\]]*\]\]|\{#[^}]*\})\s*$")
 
 
@@ -38,11 +40,13 @@ def read(data: bytes) -> Extract:
 def read_markdown(text: str) -> Extract:
     """Blocks and metadata of Markdown text. The first heading of the first level is the title, not a section."""
     text = _BRACKETED_MATH.sub(lambda found: f"${found[1]}$" if found[1] else f"$${found[2]}$$", text)
-    tokens = _PARSER.parse(text)
+    tokens = _PARSER.parse(drop_slide_marks(text))
     extract = Extract()
     if tokens and tokens[0].type == "front_matter":
         extract.metadata = _front_matter(tokens[0].content)
     _Walk(extract).run(tokens)
+    if is_qasper(text):
+        extract.blocks = part(extract.blocks)
     return extract
 
 
@@ -69,7 +73,7 @@ class _Walk:
             if token.type == "heading_open":
                 self.heading(inline_text(inner), int(token.tag[1]))
             elif token.type == "paragraph_open":
-                self.add(inline_text(inner))
+                self.add("" if _of_links(inner) else inline_text(inner))
             elif token.type in ("bullet_list_open", "ordered_list_open"):
                 self.add(list_text(_items(inner)))
             elif token.type == "table_open":
@@ -83,7 +87,7 @@ class _Walk:
             index = end + 1
 
     def heading(self, text: str, level: int) -> None:
-        text = _ANCHOR.sub("", text).strip("[]() ") if text[:1] in "[(" else _ANCHOR.sub("", text)
+        text = _ANCHOR.sub("", text).strip("[]()* ") if text[:1] in "[(" else _ANCHOR.sub("", text)
         if level == 1 and not self.extract.title:
             self.extract.title = text
             return
@@ -105,12 +109,12 @@ def _closing(tokens: Sequence[Token], index: int) -> int:
 
 
 def _items(tokens: Sequence[Token]) -> list[str]:
-    """Texts of a list's items; items of lists within follow their own, code in them is left out."""
+    """Texts of a list's items; items of lists within follow their own. Code and mere links are left out."""
     items: list[str] = []
     for token in tokens:
         if token.type == "list_item_open":
             items.append("")
-        elif token.type == "inline" and items:
+        elif token.type == "inline" and items and not _of_links([token]):
             items[-1] = f"{items[-1]} {inline_text([token])}".strip()
         elif token.type.startswith("math_block") and items:
             items[-1] = f"{items[-1]} $${collapse(token.content)}$$".strip()
@@ -133,7 +137,17 @@ def inline_text(tokens: Sequence[Token]) -> str:
     for token in tokens:
         for child in token.children or ():
             parts.append(_inline(child))
-    return collapse(replace_marks("".join(parts)))
+    return collapse(replace_marks(_CALLOUT.sub("", "".join(parts))))
+
+
+def _of_links(tokens: Sequence[Token]) -> bool:
+    """Whether half or more of the letters are those of links: it tells where else to read."""
+    inside, linked, letters = 0, 0, 0
+    for child in (child for token in tokens for child in token.children or ()):
+        inside += {"link_open": 1, "link_close": -1}.get(child.type, 0)
+        letters += len(child.content)
+        linked += len(child.content) if inside else 0
+    return bool(linked) and 2 * linked >= letters
 
 
 def _inline(token: Token) -> str:

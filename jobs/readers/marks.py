@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import re
 
-_ROLE = re.compile(r":(label|eqlabel|numref|ref|eqref|cite|citet|citep|begin_tab|end_tab|width)::?`([^`]*)`")
+_ROLE = re.compile(
+    r"(?:\b(?:Equation|Figure|Table|Section|Chapter)s? (?=:(?:num|eq)?ref:))?"
+    r":(label|eqlabel|numref|ref|eqref|cite|citet|citep|begin_tab|end_tab|width)::?`([^`]*)`"
+)
 _TARGETS = {"fig": "the figure", "tab": "the table", "eq": "the equation", "sec": "the section", "chap": "the chapter"}
+# In a sentence that cannot do without it a citation is named in words: after these, and where a verb follows it.
+_VERBS = (
+    r"(?:propos|introduc|present|show|suggest|argu|demonstrat|develop|use[ds]?\b|appl|report|stud|investigat|extend|train"
+    r"|pre-train|found|find|aggregat|explor|describ|observ|analy[sz]|built|creat|employ|compar|exploit|combin)\w*"
+)
+_QASPER_SPOKEN = re.compile(
+    r"(?P<lead>(?:^|[.!?]\s*)(?:(?:However|Recently|Finally|Similarly|Later|Moreover|Furthermore|Also"
+    r"|(?:In|For|On) [^,.;:]{1,30}),\s)?|(?<!\d )\band\s|\b(?:[a-z]+ly|also|that|while|since|because|where|whereas"
+    r"|(?i:by|in|of|from|to|with|than|on|like|as|follow|following|see|unlike|extend|per))\s"
+    rf"|(?<!\d),\s(?=BIBREF\d+ {_VERBS} (?!by|in|to|for|on|with)))"
+    r"BIBREF\d+(?:\s*(?:,|and)\s*BIBREF\d+)*(?=\s+[a-z(]|\s*[.,;])"
+)
 _QASPER_CITATION = re.compile(r"\s*[(\[]?(?:BIBREF\d+)(?:\s*[,;–-]?\s*(?:and\s+)?BIBREF\d+)*[)\]]?")
-_QASPER_FORMULA = re.compile(r"(?:INLINEFORM|DISPLAYFORM|EQREF)\d+")
-_QASPER_TARGET = re.compile(r"\b(Figures?|Figs?\.|Tables?|Sections?|Secs?\.|Appendix)?\s*\(?(FIG|TAB|SEC)REF\d+\)?")
+_QASPER_FORMULA = re.compile(r"(?:INLINE_?FORM|DISPLAY_?FORM|EQREF)\d+-?")
+_TEX_LEFT = re.compile(
+    r"\[(?:topsep|leftmargin|itemsep|label|noitemsep|width|height)\b[^\]]*\]"
+    r"|\bnbcite\w+(?:,\w+)*|\bpx(?=[A-Z])"
+)
+_LABEL = re.compile(r"\b(eq|fig|tab|tbl|se|sec|app|alg):[\w-]+")
+_UTF8 = re.compile(r"utf8(\S+?)standard")
+# Marks of d2lbook for slides: [**shown**], (**shown**), [~~not shown~~].
+_SLIDE = re.compile(r"(?:\[|\()(\*\*|~~)(.+?)\1(?:\]|\))", re.S)
+_QASPER_TARGET = re.compile(
+    r"(?P<name>\b(?i:Figures?|Figs?\.|Tables?|Sections?|Secs?\.|Appendix))?\s*"
+    r"(?P<open>\(\s*)?(?P<kind>FIG|TAB|SEC)REF\d+(?(open)\s*\))"
+)
+_POINTER_ALONE = re.compile(r"\s*\((?:see |cf\. )?the (?:figure|reference|table|equation|section|chapter)s?\)")
 _QASPER_NAMES = {"FIG": "the figure", "TAB": "the table", "SEC": "the section"}
 
 
@@ -17,15 +44,33 @@ def replace_marks(text: str) -> str:
     if ":" in text:
         text = _ROLE.sub(_in_words, text).replace(":end_tab:", "").replace(":begin_tab:", "")
     if "REF" in text or "FORM" in text:
-        text = _QASPER_CITATION.sub("", text)
+        text = _QASPER_SPOKEN.sub(_earlier_work, text)
+        text = re.sub(r",(?:\s*,)+", ",", _QASPER_CITATION.sub("", text))
         text = _QASPER_FORMULA.sub("[formula]", text)
         text = _QASPER_TARGET.sub(_qasper_target, text)
+        text = _LABEL.sub(lambda found: _TARGETS.get(found[1], "the reference"), text)
+        text = _UTF8.sub(r"\1", _TEX_LEFT.sub("", text))
+    text = _POINTER_ALONE.sub("", text)
     return re.sub(r"[ \t]+([,.;:!?)](?:\s|$))", r"\1", text).replace("()", "")
 
 
+def drop_slide_marks(text: str) -> str:
+    """Markdown source without d2lbook's marks of what is shown on slides."""
+    return _SLIDE.sub(r"\2", text)
+
+
+def _earlier_work(found: re.Match[str]) -> str:
+    lead = found["lead"]
+    if lead.rstrip()[-1:] in tuple(".!?") or not lead:
+        return f"{lead.rstrip()}{' ' * bool(lead)}Earlier work"
+    return f"{lead}earlier work"
+
+
 def _qasper_target(found: re.Match[str]) -> str:
-    words, before = _QASPER_NAMES[found[2]], found.string[: found.start()].rstrip()
+    words, before = _QASPER_NAMES[found["kind"]], found.string[: found.start()].rstrip()
     lead = found[0][: len(found[0]) - len(found[0].lstrip())]
+    if found["open"] and not found["name"]:
+        return f"{lead}({words})"
     return lead + (words if before and before[-1] not in ".!?" else words.capitalize())
 
 
@@ -33,7 +78,9 @@ def _in_words(found: re.Match[str]) -> str:
     role, target = found[1], found[2]
     if role in ("numref", "ref", "eqref"):
         prefix = "eq" if role == "eqref" else re.split(r"[_:-]", target)[0].lower()
-        return _TARGETS.get(prefix, "the reference")
+        words, before = _TARGETS.get(prefix, "the reference"), found.string[: found.start()].rstrip()
+        first = before[-1] in ".!?" if before else found.string != found[0]
+        return words.capitalize() if first else words
     return _authors(target) if role == "citet" else ""
 
 

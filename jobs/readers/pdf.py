@@ -15,6 +15,7 @@ import pypdfium2.raw as pdfium_c
 
 from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_matter
 
+MOST_PAGES = 2000
 _LINE_HYPHENS = "\x02\ufffe\u00ad"  # what pdfium leaves of a hyphen at a line's end
 _BREAKS = re.compile(r"(\w)-$")
 
@@ -38,14 +39,17 @@ def read(data: bytes) -> Extract:
         reason = "encrypted: needs a password" if "password" in str(error).lower() else "broken, or not a PDF"
         raise UnreadableError(f"{reason} ({collapse(str(error))})") from error
     try:
-        lines = _without_running_heads([line for number in range(len(document)) for line in _lines(document, number)])
+        pages = len(document)
+        if pages > MOST_PAGES:
+            raise UnreadableError(f"more than {MOST_PAGES:,} pages ({pages:,})")
+        lines = _without_running_heads([line for number in range(pages) for line in _lines(document, number)])
         title = document.get_metadata_value("Title")
     except pdfium.PdfiumError as error:
         raise UnreadableError(f"broken PDF ({collapse(str(error))})") from error
     finally:
         document.close()
     if not lines:
-        raise UnreadableError("no text in it (scanned images?)")
+        raise UnreadableError(f"no text in it (scanned images?) on {pages} page{'s' * (pages != 1)}")
     return _assemble(lines, collapse(title))
 
 

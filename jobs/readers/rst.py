@@ -32,6 +32,7 @@ _SILENT_DIRECTIVES = re.compile(
 _DIRECTIVE = re.compile(r"^\s*\.\. (?:\|[^|]+\| )?([\w:.+-]+?)::", re.M)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
 _TEXT_ROLE = re.compile(r"^\s*~?(.*?)\s*(?:<[^>]*>)?\s*$", re.S)
+_PREFIXES = ("fig", "tab", "eq", "sec", "chap")
 _SILENT_NODES = (
     nodes.literal_block,
     nodes.comment,
@@ -68,6 +69,8 @@ class _Unknown(Directive):
 def _unknown_role(
     name: str, raw: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = ()
 ) -> Any:
+    if name == "ref" and re.fullmatch(r"[a-z]+(?:_[a-z]+)*", text) and not text.startswith(_PREFIXES):
+        return [nodes.Text(text.replace("_", " "))], []  # a label in words: "the :ref:`chain_rule`"
     if name in ("ref", "numref", "eq", "cite") and "<" not in text:
         return [nodes.Text(replace_marks(f":{'eqref' if name == 'eq' else name}:`{text}`"))], []
     return [nodes.Text(_TEXT_ROLE.sub(r"\1", nodes.unescape(text)))], []
@@ -128,11 +131,11 @@ def _docinfo(docinfo: Any) -> dict[str, str]:
 
 def _block(node: Any, section: str, extract: Extract) -> None:
     if isinstance(node, nodes.paragraph | nodes.line_block):
-        text = _text(node)
+        text = "" if _of_links(node) else _text(node)
     elif isinstance(node, nodes.math_block):
         text = f"$$ {collapse(node.astext())} $$"
     elif isinstance(node, nodes.bullet_list | nodes.enumerated_list):
-        text = list_text(_text(item) for item in node.children)
+        text = list_text(_text(item) for item in node.children if not _of_links(item))
     elif isinstance(node, nodes.definition_list):
         text = list_text(_definition(item) for item in node.children)
     elif isinstance(node, nodes.table):
@@ -141,6 +144,12 @@ def _block(node: Any, section: str, extract: Extract) -> None:
         return _walk(node, section, extract)
     if text and not is_back_matter(section):
         extract.blocks.append(Block(section, text))
+
+
+def _of_links(node: Any) -> bool:
+    """Whether half or more of the letters are those of links to other pages: it tells where else to read."""
+    linked = sum(len(link.astext()) for link in node.findall(nodes.reference) if link.get("refuri"))
+    return bool(linked) and 2 * linked >= len(node.astext())
 
 
 def _definition(item: Any) -> str:

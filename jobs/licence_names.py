@@ -1,0 +1,161 @@
+"""Names of licences: addresses and spellings → SPDX's names, and the licence of a folder from its LICENSE file."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+_NAMES = {  # spelling in lower case, without "the" and "license": SPDX's name
+    **{name.lower(): name for name in ("Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "ISC")},
+    **{name.lower(): name for name in ("Unlicense", "ODC-By-1.0", "CC0-1.0", "public-domain")},
+    **dict.fromkeys(("apache 2.0", "apache 2", "apache version 2.0"), "Apache-2.0"),
+    **dict.fromkeys(("apache software 2.0", "apache2", "apache v2"), "Apache-2.0"),
+    **dict.fromkeys(("expat", "x11/mit"), "MIT"),
+    **dict.fromkeys(("bsd 2-clause", "simplified bsd", "bsd 2 clause", "2-clause bsd", "bsd-2"), "BSD-2-Clause"),
+    **dict.fromkeys(("bsd 3-clause", "new bsd", "modified bsd", "bsd 3 clause", "3-clause bsd"), "BSD-3-Clause"),
+    **dict.fromkeys(("public domain", "pd", "public domain mark 1.0", "cc-pdm-1.0"), "public-domain"),
+    **dict.fromkeys(("odc-by", "open data commons attribution", "open data commons attribution v1.0"), "ODC-By-1.0"),
+    **dict.fromkeys(("cc0", "cc zero", "cc0 1.0", "cc0 1.0 universal", "creative commons zero"), "CC0-1.0"),
+    **dict.fromkeys(("creative commons zero v1.0 universal", "creative commons cc0 1.0 universal"), "CC0-1.0"),
+    **dict.fromkeys(
+        ("arxiv.org perpetual non-exclusive 1.0", "arxiv.org - non-exclusive to distribute"),
+        "arXiv-nonexclusive-distrib-1.0",
+    ),
+}
+_ADDRESSES = (  # what an address holds after its scheme and www.: SPDX's name
+    (r"creativecommons\.org/publicdomain/zero/1\.0", "CC0-1.0"),
+    (r"creativecommons\.org/(publicdomain/mark/1\.0|licenses/publicdomain)", "public-domain"),
+    (r"arxiv\.org/licenses/nonexclusive-distrib/1\.0", "arXiv-nonexclusive-distrib-1.0"),
+    (r"arxiv\.org/licenses/assumed-1991-2003", "arXiv-assumed-1991-2003"),
+    (r"apache\.org/licenses/license-2\.0(\.html|\.txt)?", "Apache-2.0"),
+    (r"opensource\.org/licenses?/apache-2\.0(\.php)?", "Apache-2.0"),
+    (r"(opensource\.org/licenses?/mit(-license)?(\.php|\.html)?|mit-license\.org)", "MIT"),
+    (r"opensource\.org/licenses?/bsd-2-clause(\.php)?", "BSD-2-Clause"),
+    (r"opensource\.org/licenses?/bsd-3-clause(\.php)?", "BSD-3-Clause"),
+    (r"opensource\.org/licenses?/isc(-license\.txt)?", "ISC"),
+    (r"unlicense\.org", "Unlicense"),
+    (r"opendatacommons\.org/licenses/by/(1-0|1\.0|summary)", "ODC-By-1.0"),
+)
+_ADDRESS = re.compile(r"^(?:https?:)?//(?:www\.)?(?P<rest>\S+?)/?(?:[?#]\S*)?$")
+_CC_ADDRESS = re.compile(
+    r"creativecommons\.org/licen[sc]es/(?P<terms>by(?:-nc)?(?:-nd|-sa)?|by-(?:nd|sa)-nc)/(?P<version>\d\.\d)"
+    r"(?:/(?P<land>[a-z]{2,3}|igo|scotland))?(?:/(?:deed|legalcode)(?:[._-][\w-]+)?)?"
+)
+_SPDX_ADDRESS = re.compile(r"spdx\.org/licenses/(?P<name>[\w.+-]+?)(?:\.html|\.json)?")
+_CC_WORDS = (
+    (r"creative[\s-]commons", " cc "),
+    (r"non[\s-]?commercial", " nc "),
+    (r"no[\s-]?deriv(?:ative|ate|)s?(?:\s+works)?", " nd "),
+    (r"share[\s-]?alike", " sa "),
+    (r"attribution", " by "),
+    (r"\b(?:this|work|page|article|paper|text|is|are|licen[sc]ed|under|the|a|terms|of|public|licen[sc]e|universal"
+     r"|international|unported|generic)\b", " "),
+)  # fmt: skip
+_CC_NAME = re.compile(r"^(?:cc )?by((?: nc| nd| sa)*) v?(\d\.\d)(?: cc by((?: nc| nd| sa)*) v?(\d\.\d))?$")
+
+
+def spdx_name(text_or_url: str) -> str:
+    """SPDX's name of a licence. What is not known comes back as it is, without white space around it.
+
+    A Creative Commons name is read as a whole: a word more or less than its own and it is not known.
+    """
+    text = " ".join(text_or_url.split())
+    if address := _ADDRESS.match(text.lower()):
+        return _by_address(address["rest"]) or text
+    short = re.sub(r"\b(the|licen[sc]e|legal code|deed)\b|,", " ", text.lower())
+    name = " ".join(short.split()).strip(" .")
+    return _NAMES.get(text.lower()) or _NAMES.get(name) or _creative_commons(text) or text
+
+
+def _by_address(address: str) -> str:
+    if found := _CC_ADDRESS.fullmatch(address):
+        land = f"-{found['land']}" if found["land"] else ""
+        return f"CC-{found['terms']}-{found['version']}{land}".upper()
+    if found := _SPDX_ADDRESS.fullmatch(address):
+        return spdx_name(found["name"])
+    stem = re.sub(r"/(deed|legalcode)([._-][\w-]+)?$", "", address)
+    return next((name for pattern, name in _ADDRESSES if re.fullmatch(pattern, stem)), "")
+
+
+def _creative_commons(text: str) -> str:
+    words = text.lower()
+    for pattern, short in _CC_WORDS:
+        words = re.sub(pattern, short, words)
+    found = _CC_NAME.match(" ".join(re.sub(r"[\s()/,_-]+|\.(?!\d)", " ", words).split()))
+    if not found or (found[4] and (found[3], found[4]) != (found[1], found[2])):
+        return ""
+    terms = set(found[1].split())
+    if {"nd", "sa"} <= terms:
+        return ""
+    return "-".join(["CC-BY", *(term.upper() for term in ("nc", "nd", "sa") if term in terms), found[2]])
+
+
+_FILE = re.compile(r"^(licen[cs]e|copying)([-_.].*)?$", re.I)
+_OF_OTHERS = re.compile(r"code|sample|software|third|vendor|font|summary", re.I)
+_OF_PROSE = re.compile(r"doc|content|text|prose|cc", re.I)
+_CC_TITLE = re.compile(
+    r"\b(Attribution(?:-Non-?Commercial)?(?:-Share-?Alike|-No-?Deriv(?:ative|)s)?)\s+(\d\.\d)"
+    r"\s+(?:International|Unported|Generic)", re.I
+)  # fmt: skip
+_GNU = re.compile(r"GNU (AFFERO |LESSER )?GENERAL PUBLIC LICENSE\s+Version (\d(?:\.\d)?)", re.I)
+
+
+def is_licence_file(path: Path) -> bool:
+    """Whether a file is a licence by its name, and no document."""
+    return bool(_FILE.match(path.name))
+
+
+def folder_licence(path: Path, root: Path) -> str:
+    """SPDX's name of the licence in the nearest LICENSE file from a file's folder up to `root`; "" where not known.
+
+    A nearer file counts although it is not recognised: what it says goes before what stands above it.
+    """
+    for folder in path.parents:
+        if (found := _licence_in(folder)) is not None:
+            return found
+        if folder == root:
+            break
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def _licence_in(folder: Path) -> str | None:
+    """Of a folder by its own LICENSE file, that for prose before that for code. None without one."""
+    try:
+        files = [file for file in folder.iterdir() if _FILE.match(file.name) and file.is_file()]
+    except OSError:  # a folder that cannot be listed shows no licence, but files in it may still be read
+        return None
+    files = [file for file in files if not _OF_OTHERS.search(file.name)]
+    if not files:
+        return None
+    file = min(files, key=lambda file: (not _OF_PROSE.search(file.name[7:]), len(file.name), file.name))
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        return _licence_of_text(lines.read(50_000))
+
+
+def _licence_of_text(text: str) -> str:
+    words = " ".join(text.split())
+    if re.search("Commons Clause", words, re.I):  # a restriction put over an open licence
+        return ""
+    if found := _CC_TITLE.search(words[:3000]):
+        return spdx_name(f"{found[1]} {found[2]}")
+    if found := _GNU.search(words[:1000]):
+        kind = {"": "GPL", "affero ": "AGPL", "lesser ": "LGPL"}[(found[1] or "").lower()]
+        return f"{kind}-{found[2] if '.' in found[2] else found[2] + '.0'}-only"
+    known = spdx_name(words[:300])
+    if known in _NAMES.values() or re.fullmatch(r"CC-BY(-[A-Z]{2})*-\d\.\d(-[A-Z]+)?", known):
+        return known
+    return next((name for name, marks in _TEXTS if all(mark in words for mark in marks)), "")
+
+
+_TEXTS = (  # name: what its text holds, the longer text of two alike first
+    ("Apache-2.0", ("Apache License", "Version 2.0")),
+    ("CC0-1.0", ("CC0 1.0 Universal",)),
+    ("MIT", ("Permission is hereby granted, free of charge", "without restriction", "permission notice shall be")),
+    ("MIT-0", ("Permission is hereby granted, free of charge", "without restriction")),
+    ("BSD-3-Clause", ("Redistribution and use in source and binary forms", "Neither the name")),
+    ("BSD-2-Clause", ("Redistribution and use in source and binary forms",)),
+    ("ISC", ("Permission to use, copy, modify, and/or distribute this software for any purpose",)),
+    ("Unlicense", ("This is free and unencumbered software released into the public domain",)),
+)

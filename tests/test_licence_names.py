@@ -1,0 +1,134 @@
+"""Names of licences: every common spelling comes out under SPDX's name, and no restriction is lost on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.licence_names import folder_licence, spdx_name
+
+KNOWN = {
+    "CC-BY-4.0": (
+        "http://creativecommons.org/licenses/by/4.0/",
+        "https://creativecommons.org/licenses/by/4.0/deed.en",
+        "https://creativecommons.org/licenses/by/4.0/legalcode",
+        "//creativecommons.org/licenses/by/4.0",
+        "CC BY 4.0",
+        "cc-by-4.0",
+        "CC-BY-4.0",
+        "Creative Commons Attribution 4.0 International",
+        "Creative Commons Attribution 4.0 International License (CC BY 4.0)",
+        "This work is licensed under a Creative Commons Attribution 4.0 International License.",
+    ),
+    "CC-BY-SA-4.0": ("Creative Commons Attribution-ShareAlike 4.0 International", "cc by-sa 4.0"),
+    "CC-BY-NC-4.0": ("https://creativecommons.org/licenses/by-nc/4.0/", "CC BY-NC 4.0"),
+    "CC-BY-NC-SA-4.0": ("cc-by-nc-sa-4.0", "Attribution-NonCommercial-ShareAlike 4.0 International"),
+    "CC-BY-NC-ND-4.0": ("Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International License",),
+    "CC-BY-ND-4.0": ("http://creativecommons.org/licenses/by-nd/4.0/deed.de",),
+    "CC-BY-3.0-US": ("http://creativecommons.org/licenses/by/3.0/us/",),
+    "CC0-1.0": ("CC0", "http://creativecommons.org/publicdomain/zero/1.0/", "CC0 1.0 Universal"),
+    "public-domain": ("Public Domain", "https://creativecommons.org/publicdomain/mark/1.0/", "public-domain"),
+    "arXiv-nonexclusive-distrib-1.0": ("http://arxiv.org/licenses/nonexclusive-distrib/1.0/",),
+    "arXiv-assumed-1991-2003": ("http://arxiv.org/licenses/assumed-1991-2003/",),
+    "MIT": ("mit", "MIT License", "The MIT License", "https://opensource.org/licenses/MIT"),
+    "Apache-2.0": (
+        "apache-2.0",
+        "Apache License, Version 2.0",
+        "http://www.apache.org/licenses/LICENSE-2.0",
+        "https://www.apache.org/licenses/LICENSE-2.0.html",
+        "https://spdx.org/licenses/Apache-2.0.html",
+    ),
+    "BSD-3-Clause": ("bsd-3-clause", "BSD 3-Clause License", "https://opensource.org/licenses/BSD-3-Clause"),
+    "ODC-By-1.0": ("odc-by", "https://opendatacommons.org/licenses/by/1-0/"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in KNOWN.items() for text in texts])
+def test_spellings(name: str, text: str) -> None:
+    assert spdx_name(f"  {text} ") == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CC BY 4.0 (non-commercial use only)",
+        "CC BY 4.0, images CC BY-NC 4.0",
+        "CC BY-NC 4.0 (CC BY 4.0)",
+        "CC BY",
+        "https://creativecommons.org/licenses/by/4.0/evil/by-nc",
+        "https://creativecommons.org.example.org/licenses/by/4.0/",
+        "https://example.org/creativecommons.org/licenses/by/4.0/",
+        "All rights reserved",
+        "not MIT",
+        "CC-BY-4.0 and CC-BY-NC-4.0",
+        "",
+    ],
+)
+def test_what_is_not_known_comes_back_as_it_is(text: str) -> None:
+    assert spdx_name(f" {text}\n") == text
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+MIT = (
+    "MIT License\n\nCopyright (c) 2020 A\n\nPermission is hereby granted, free of charge, to any person to deal "
+    "without restriction. The above copyright notice and this\npermission notice shall be included in all copies."
+)
+
+
+def test_the_nearest_file_counts_and_nothing_above_the_root(tmp_path: Path) -> None:
+    write(tmp_path / "LICENSE", "Apache License\nVersion 2.0, January 2004")
+    document = write(tmp_path / "root" / "a" / "b" / "text.md", "text")
+    assert folder_licence(document, tmp_path / "root") == ""
+    write(tmp_path / "other" / "LICENSE.txt", MIT)
+    write(tmp_path / "other" / "a" / "COPYING", "Attribution-NonCommercial 4.0 International\n\n=====")
+    assert folder_licence(tmp_path / "other" / "a" / "b.md", tmp_path / "other") == "CC-BY-NC-4.0"
+    assert folder_licence(tmp_path / "other" / "c" / "b.md", tmp_path / "other") == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (MIT, "MIT"),
+        (MIT + " Commons Clause applies.", ""),
+        ("                    GNU GENERAL PUBLIC LICENSE\n          Version 3, 29 June 2007", "GPL-3.0-only"),
+        ("Creative Commons Legal Code\n\nCC0 1.0 Universal", "CC0-1.0"),
+        ("Redistribution and use in source and binary forms ... Neither the name of", "BSD-3-Clause"),
+        ("Redistribution and use in source and binary forms, with or without", "BSD-2-Clause"),
+        ("CC-BY-SA-4.0\n", "CC-BY-SA-4.0"),
+        ("Ask me before you use this.", ""),
+    ],
+)
+def test_licences_by_their_text(tmp_path: Path, text: str, name: str) -> None:
+    write(tmp_path / "LICENCE", text)
+    assert folder_licence(tmp_path / "a.md", tmp_path) == name
+
+
+def test_a_licence_of_prose_goes_before_that_of_code(tmp_path: Path) -> None:
+    write(tmp_path / "LICENSE", "Attribution-ShareAlike 4.0 International")
+    write(tmp_path / "LICENSE-SAMPLECODE", MIT)
+    assert folder_licence(tmp_path / "a.md", tmp_path) == "CC-BY-SA-4.0"
+    write(tmp_path / "two" / "LICENSE", MIT)
+    write(tmp_path / "two" / "LICENSE-docs", "Attribution 4.0 International")
+    assert folder_licence(tmp_path / "two" / "a.md", tmp_path) == "CC-BY-4.0"
+
+
+def test_real_corpus(shared_data: Path) -> None:
+    root = shared_data / "corpus"
+    found = {folder.name: folder_licence(folder / "a.md", root) for folder in root.iterdir() if folder.is_dir()}
+    assert found == {
+        "d2l-en": "CC-BY-SA-4.0",
+        "distill-gnn-intro": "Apache-2.0",
+        "hf-course": "Apache-2.0",
+        "hf-deep-rl-class": "Apache-2.0",
+        "ml-engineering": "CC-BY-SA-4.0",
+        "ml-glossary": "MIT",
+        "nlp-papers": "",
+        "prompt-engineering-guide": "MIT",
+        "spinningup": "MIT",
+    }
