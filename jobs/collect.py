@@ -1,73 +1,88 @@
-"""Collect documents: files and folders → passages of whole paragraphs, with what was left out and why.
+"""Collect documents from where they are: files, arXiv, the web, the Hub → passages, with what was left out and why.
 
-    python -m jobs.collect PATH... --out DIR [--licence CC-BY-4.0]
+    python -m jobs.collect [PATH...] --out DIR [--arxiv 2106.09685] [--url https://...] [--hub OWNER/NAME]
 
 `DIR/passages.jsonl` holds the passages, `DIR/documents.jsonl` the extracted texts that their offsets point into, and
-`DIR/rejected.jsonl` every file that gave no passage. A file that cannot be read never stops the others.
+`DIR/rejected.parquet` every document that gave no passage. A document that cannot be had or read never stops the
+others. What is fetched is kept, so that nothing is asked for twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
+import json
+import shutil
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jobs.document_tally
+import jobs.document_work
 import jobs.documents
+import jobs.language
+import jobs.licence_names
 import jobs.passages
 import jobs.readers
 import jobs.sentences
+import jobs.sources
 from jobs.arguments import path_argument
-from jobs.config import Documents
-from jobs.documents import DocumentText, Rejection, UnreadableError, pick_metadata, printable
+from jobs.config import Documents, Scale
+from jobs.data_config import OPEN_LICENCES
+from jobs.document_tally import DocumentTally
+from jobs.document_work import read_items
+from jobs.documents import Item, UnreadableError
 from jobs.errors import UserError, run_main
-from jobs.passages import cut_passages, lay_out
 from jobs.progress import progress
-from jobs.readers import FORMATS, read_document, refuse_unfit, sidecar_of
-from jobs.step import StepRecord, file_sha256, run_step, source_sha256
-from qa.records import Passage, Record
+from jobs.readers import FORMATS, refuse_unfit, sidecar_of
+from jobs.rejections import FILE as REJECTED
+from jobs.rejections import write_rejections
+from jobs.shards import run_shards
+from jobs.sources.find import Found, find
+from jobs.sources.net import Net
+from jobs.step import CHECKPOINTS, StepRecord, file_sha256, run_step, source_sha256
 
-PASSAGES, DOCUMENTS, REJECTED = "passages.jsonl", "documents.jsonl", "rejected.jsonl"
+CODE = (
+    *(jobs.readers, jobs.documents, jobs.passages, jobs.sentences, jobs.sources),
+    *(jobs.document_work, jobs.document_tally, jobs.language, jobs.licence_names),
+)
 
 
-def collect(paths: Sequence[Path], out: Path, *, documents: Documents) -> tuple[StepRecord, bool]:
-    """Read every document under `paths` into passages. Raises `UserError` for a missing path or an empty corpus.
+def collect(
+    out: Path, *, documents: Documents, scale: Scale | None = None, net: Net | None = None
+) -> tuple[StepRecord, bool]:
+    """Read every document named into passages. Raises `UserError` for a missing path or where there is no passage.
 
-    A document's id is its path below the folder given (its file name, for a file given by itself). `documents.licence`
-    stands for documents that name none; `documents.paths` is not read.
+    A document's id is its path below the folder given (its file name, for a file given by itself), `arxiv:ID`, its
+    address without the scheme, or the data set and row. The record's figures count what came of them.
     """
-    for path in paths:
-        try:
-            path.stat()
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file or folder; check the path") from None
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
-    files = list(_files(paths))
-    code = source_sha256(jobs.readers, jobs.documents, jobs.passages, jobs.sentences, sys.modules[__name__])
+    if not documents.named:
+        raise UserError("no document is named; give files or folders, or --arxiv, --url or --hub")
+    found = find(documents, net or Net())
     return run_step(
         "collect",
         out,
         arguments={
-            "paths": [str(path) for path in paths],
-            **documents.model_dump(mode="json", exclude={"paths"}),
-            "files": _digest(files),
-            "code": code,
+            **documents.model_dump(mode="json", exclude={"cache", "contact"}),
+            "hub_commits": [papers.name for papers in found.hub],
+            "files": _digest(found.items),
+            "code": source_sha256(*CODE, sys.modules[__name__]),
         },
         inputs={},
-        work=lambda folder: _collect(paths, files, folder, documents),
+        work=lambda folder: _collect(found, folder, documents, scale or Scale()),
     )
 
 
-def _digest(files: Sequence[tuple[str, Path]]) -> str:
-    """SHA-256 over ids, files and sidecars. Not `jobs.step.fingerprint`, which stops at a file that cannot be read."""
-    lines = (f"{name} {_state(path)} {_state(sidecar_of(path))}" for name, path in files)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _digest(items: Sequence[Item]) -> str:
+    """SHA-256 over what is known of the documents and their bytes, wherever those are on this machine."""
+    digest = hashlib.sha256()
+    for item in items:
+        path = Path(item.path)
+        states = (_state(path), _state(sidecar_of(path))) if item.path else ()
+        digest.update(json.dumps([item.model_dump(exclude={"path"}), states]).encode())
+    return digest.hexdigest()
 
 
 def _state(path: Path) -> str:
@@ -83,158 +98,83 @@ def _state(path: Path) -> str:
         return str(error)
 
 
-def _collect(
-    paths: Sequence[Path], files: Sequence[tuple[str, Path]], folder: Path, limits: Documents
-) -> dict[str, Any]:
-    tally = _Tally(folder, limits)
-    with tally:
-        for name, path in progress(files, "reading documents", unit="file"):
-            tally.take(name, path)
+def _collect(found: Found, folder: Path, documents: Documents, scale: Scale) -> dict[str, Any]:
+    checkpoints = folder / CHECKPOINTS
+    checkpoints.mkdir(exist_ok=True)
+    total = found.write(checkpoints / "items.jsonl")
+    work = partial(read_items, settings=documents.model_dump(mode="json"))
+    results = run_shards("read", checkpoints / "items.jsonl", work, checkpoints, scale=scale)
+    with DocumentTally(folder) as tally:
+        write_rejections(folder / REJECTED, tally.rejections(progress(results, "writing", total=total)))
     if not tally.passages:
-        raise UserError(f"{', '.join(map(str, paths))}: no passage found in {len(files)} files; {tally.why()}")
-    return tally.figures()
+        shutil.rmtree(checkpoints)  # only other documents or arguments can help: nothing to go on from
+        raise UserError(f"{_named(documents)}: no passage found in {total} documents; {tally.why()}")
+    return tally.figures(total)
 
 
-class _Tally:
-    """Takes documents one at a time, writes what they give, and counts."""
-
-    def __init__(self, folder: Path, limits: Documents) -> None:
-        self.folder, self.limits = folder, limits
-        self.seen: dict[str, str] = {}  # digest of a text: the document that has it
-        self.passages, self.characters = 0, 0
-        self.formats, self.licences, self.reasons = Counter[str](), Counter[str](), Counter[str]()
-
-    def __enter__(self) -> _Tally:
-        self.files = {
-            name: (self.folder / name).open("w", encoding="utf-8") for name in (PASSAGES, DOCUMENTS, REJECTED)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self.files.values():
-            file.close()
-
-    def take(self, name: str, path: Path) -> None:
-        try:
-            document, passages = _document(name, path, self.limits)
-            self._refuse_twin(document)
-        except UnreadableError as error:
-            self._write(REJECTED, Rejection(name=name, reason=str(error)))
-            self.reasons[_kind_of(str(error))] += 1
-            return
-        self._write(DOCUMENTS, document)
-        for passage in passages:
-            self._write(PASSAGES, passage)
-        self.passages += len(passages)
-        self.characters += sum(len(passage.text) for passage in passages)
-        self.formats[document.format] += 1
-        self.licences[document.licence or "not stated"] += 1
-
-    def _refuse_twin(self, document: DocumentText) -> None:
-        digest = hashlib.sha256(document.text.encode()).hexdigest()
-        if (twin := self.seen.setdefault(digest, document.document)) != document.document:
-            raise UnreadableError(f"duplicate: same text as another document ({twin})")
-
-    def _write(self, name: str, record: Record) -> None:
-        self.files[name].write(record.model_dump_json() + "\n")
-
-    def why(self) -> str:
-        return "; ".join(f"{reason}: {count}" for reason, count in self.reasons.most_common(3)) or "the folder is empty"
-
-    def figures(self) -> dict[str, Any]:
-        return {
-            "documents": sum(self.formats.values()),
-            "passages": self.passages,
-            "characters": self.characters,
-            "rejected": sum(self.reasons.values()),
-            "rejected_by_reason": dict(self.reasons.most_common()),
-            "documents_by_format": dict(self.formats.most_common()),
-            "documents_by_licence": dict(self.licences.most_common()),
-        }
+def _named(documents: Documents) -> str:
+    names = [*documents.paths, *documents.arxiv, *documents.urls, *documents.hub]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _kind_of(reason: str) -> str:
-    """A reason without what is one file's own."""
-    return reason.split(" (")[0].split(": no reader")[0] if not reason.startswith("reader failed") else "reader failed"
-
-
-def _document(name: str, path: Path, limits: Documents) -> tuple[DocumentText, list[Passage]]:
-    extract = read_document(path)
-    text, sections = lay_out(extract.blocks)
-    if not text.strip():
-        raise UnreadableError("no text in it besides code, tables of numbers and navigation")
-    stated = pick_metadata(extract.metadata)
-    document = DocumentText(
-        document=name,
-        title=stated.get("title") or extract.title or path.stem.replace("-", " ").replace("_", " "),
-        format=FORMATS[path.suffix.lower()],
-        text=text,
-        source=stated.get("source", ""),
-        licence=stated.get("licence") or limits.licence,
-        date=stated.get("date", ""),
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m jobs.collect", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("paths", nargs="*", type=path_argument, metavar="PATH", help=f"files or folders ({' '.join(FORMATS)})")
+    add("--out", type=path_argument, required=True, metavar="DIR", help="folder for passages.jsonl and the rest")
+    add("--arxiv", nargs="+", default=(), metavar="ID|FILE", help="papers of arXiv, or files with an id a line")
+    add("--url", nargs="+", default=(), metavar="URL|FILE", help="pages, or files with an address a line")
+    add("--hub", nargs="+", default=(), metavar="OWNER/NAME[:CONFIG]", help="data sets of papers on the Hub")
+    add("--licence", default="", help="licence of documents that name none themselves")
+    add(
+        "--allow", nargs="+", default=(), metavar="LICENCE", help="licences taken beside the open ones, by SPDX's names"
     )
-    passages = list(cut_passages(document, sections, limits))
-    if not passages:
-        raise UnreadableError(f"no passage of {limits.passage_min_chars} characters of prose or more")
-    return document, passages
+    add("--unstated", choices=("local", "all", "none"), default="local", help="which may name none (default: local)")
+    add("--language", nargs="*", default=("en",), metavar="CODE", help="languages taken; none: any (default: en)")
+    add("--contact", default="", metavar="MAIL", help="an e-mail address, told to every server that is asked")
+    add("--cache", default="", metavar="DIR", help="folder of what was fetched (default: in the user's cache)")
+    add("--refresh", action="store_true", help="fetch anew what was fetched before")
+    add("--pdf", choices=("pdfium", "docling"), default="pdfium", help="reader of PDFs (default: pdfium)")
+    add("--workers", type=int, default=1, metavar="N", help="processes that read at once (default: 1)")
+    add("--min-chars", type=int, default=120, help="shortest passage, in characters (default: 120)")
+    add("--max-chars", type=int, default=1200, help="longest passage, in characters (default: 1200)")
+    return parser.parse_args()
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Every file with its document id, in order; hidden ones and sidecars of other files are passed over.
-
-    Ids are published: they hold no more of a place on this machine than the name of the folder given.
-    """
-    taken: set[str] = set()
-    for root in paths:
-        for path in _walk(root) if root.is_dir() else [root]:
-            name = next(name for name in _names(root, path) if name not in taken)
-            taken.add(name)
-            yield name, path
-
-
-def _names(root: Path, path: Path) -> Iterator[str]:
-    """Ids for a file, the next where the one before is another's: `a.md`, `docs/a.md`, `docs-2/a.md`, ..."""
-    inner = path.relative_to(root).as_posix() if path != root else path.name
-    folder = (root.resolve().name or "root") if path != root else "file"
-    yield printable(inner)
-    yield printable(f"{folder}/{inner}")
-    yield from (printable(f"{folder}-{number}/{inner}") for number in count(2))
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder in order, and last the folders that cannot be listed."""
-    closed: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=closed.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            sidecar = name.endswith(".yaml") and name.removesuffix(".yaml") in names
-            if not name.startswith(".") and not sidecar:
-                yield Path(folder, name)
-    yield from (Path(error.filename) for error in closed)
+def _documents(given: argparse.Namespace) -> Documents:
+    if not 1 <= given.min_chars <= given.max_chars or given.max_chars < 200:
+        raise UserError("--min-chars, --max-chars: expected 1 <= min <= max and max >= 200")
+    if given.workers < 1:
+        raise UserError("--workers: expected 1 or more")
+    return Documents(
+        paths=tuple(map(str, given.paths)),
+        arxiv=tuple(given.arxiv),
+        urls=tuple(given.url),
+        hub=tuple(given.hub),
+        licence=given.licence,
+        licences=(*OPEN_LICENCES, *given.allow),
+        unstated=given.unstated,
+        languages=tuple(given.language),
+        contact=given.contact,
+        cache=given.cache,
+        pdf=given.pdf,
+        passage_min_chars=given.min_chars,
+        passage_max_chars=given.max_chars,
+    )
 
 
 def main() -> None:
     """Parse the command line and collect."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.collect", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "paths", nargs="+", type=path_argument, metavar="PATH", help=f"files or folders ({' '.join(FORMATS)})"
-    )
-    parser.add_argument(
-        "--out", type=path_argument, required=True, metavar="DIR", help="folder for passages.jsonl and the rest"
-    )
-    parser.add_argument("--licence", default="", help="licence of documents that name none themselves")
-    parser.add_argument("--min-chars", type=int, default=120, help="shortest passage, in characters (default: 120)")
-    parser.add_argument("--max-chars", type=int, default=1200, help="longest passage, in characters (default: 1200)")
-    given = parser.parse_args()
-    if not 1 <= given.min_chars <= given.max_chars or given.max_chars < 200:
-        raise UserError("--min-chars, --max-chars: expected 1 <= min <= max and max >= 200")
-    limits = Documents(licence=given.licence, passage_min_chars=given.min_chars, passage_max_chars=given.max_chars)
-    record, worked = collect(given.paths, given.out, documents=limits)
-    done = "collected" if worked else "already collected"
+    given = _arguments()
+    documents, scale = _documents(given), Scale(workers=given.workers)
+    record, worked = collect(given.out, documents=documents, scale=scale, net=Net(refresh=given.refresh))
     counts = record.figures
-    print(
-        f"{done}: {counts['documents']} documents, {counts['passages']} passages, {counts['rejected']} files rejected"
-    )
+    done = "collected" if worked else "already collected"
+    print(f"{done}: {counts['documents']} documents, {counts['passages']} passages, {counts['rejected']} rejected")
+    if counts["rejected"] or counts["missing_includes"]:
+        reasons = counts["rejected_by_reason"] | {"included file is missing": counts["missing_includes"]}
+        why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)
+        print(f"rejected: {counts['rejected']} ({why}); see {given.out / REJECTED}")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from qa.records import Record
+
+Origin = Literal["local", "arxiv", "web", "hub"]  # where a document was had from
 
 
 class UnreadableError(Exception):
@@ -30,17 +32,19 @@ class Item(Record):
     """A document that is to be read: a file, or its text itself, with what its source states of it.
 
     `kind` is the reader's name (`markdown`, `html`, `latex`, `latex_source`, `pdf`...); empty: by the file's suffix.
-    `stated` uses our names (title, source, licence, date) and goes before what the document says of itself. `problem`
-    is why it could not be had; it is then rejected unread. `local`: a file of the user's own.
+    `stated` uses our names (title, source, licence, date) and goes before what the document says of itself;
+    `folder_licence`, of the LICENSE file above it, comes after. `problem` is why it could not be had; it is then
+    rejected unread.
     """
 
     name: str
+    origin: Origin = "local"
     path: str = ""
     text: str = ""
     kind: str = ""
     stated: dict[str, str] = Field(default_factory=dict)
+    folder_licence: str = ""
     problem: str = ""
-    local: bool = False
 
 
 class DocumentText(Record):
@@ -122,14 +126,14 @@ def list_text(items: Iterable[str]) -> str:
 def table_text(rows: Sequence[Sequence[str]]) -> str:
     """A table as lines of `cell | cell`; empty where half of the cells below the head or more are mere numbers."""
     cells = [cell for row in rows[1:] for cell in row if cell.strip()]
-    numbers = sum(not re.search(r"[^\W\d_]{3,}", cell) for cell in cells)
+    numbers = sum(len(re.findall(r"[^\W\d_]{3,}", cell)) < (2 if re.search(r"\d", cell) else 1) for cell in cells)
     if not cells or 2 * numbers >= len(cells):
         return ""
     return "\n".join(" | ".join(collapse(cell) for cell in row) for row in rows if any(row))
 
 
 _REFERENCES = re.compile(
-    r"^(\d+\.?\s*)?(references?|bibliography|works cited|acknowledge?ments?|table of contents|contents|citation)$", re.I
+    r"^(\d+\.?\s*)?(references?|bibliography|works cited|acknow\w+|table of contents|contents|citation)$", re.I
 )
 
 

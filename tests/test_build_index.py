@@ -26,7 +26,7 @@ ARTICLES = ROOT / "jobs" / "sample" / "articles"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    collect([ARTICLES], folder / "passages", documents=Documents())
+    collect(folder / "passages", documents=Documents(paths=(str(ARTICLES),)))
     return folder
 
 
