@@ -18,7 +18,7 @@ def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: s
     return iter(tqdm(items, desc=_label(what), total=total, unit=unit, **_style()))
 
 
-def bar(total: int, what: str, *, unit: str = "it", **options: bool) -> tqdm:
+def bar(total: int | None, what: str, *, unit: str = "it", **options: bool) -> tqdm:
     """A bar that is moved by hand (`update(n)`); use it as a context manager."""
     return tqdm(total=total, desc=_label(what), unit=unit, **_style(), **options)
 

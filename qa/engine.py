@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 from qa.llama import Aborted, Context, Model, ModelFileError
 from qa.prompt_cache import PromptCache
 from qa.prompts import Message
-from qa.sampling import sample, sampler
+from qa.sampling import grammar_sampler, sampler
 from qa.stops import cut
 
 __all__ = ["Aborted", "Chunk", "Engine", "ModelFileError", "PromptTooLong"]
@@ -97,13 +97,15 @@ class Engine:
         seed: int = 0,
         cancel: threading.Event | None = None,
         reuse: bool = True,
+        grammar: str = "",
     ) -> Iterator[Chunk]:
         """Answer in pieces; the last chunk's state is "done". Closing the iterator, or setting `cancel`, stops it.
 
-        Greedy at temperature 0. Values out of range are brought into it. Raises `PromptTooLong`.
+        Greedy at temperature 0. Values out of range are brought into it. A grammar, in llama.cpp's notation (GBNF),
+        allows only what it describes. Raises `PromptTooLong`, and ValueError for a grammar that cannot be read.
         """
         draw = (_clamp(temperature, 0, 2), _clamp(top_p, 0.01, 1), int(_clamp(top_k, 1, self.vocabulary_size)), seed)
-        return self._answer(self._fitting(self.encoder.prompt(messages)), max_tokens, draw, cancel, reuse)
+        return self._answer(self._fitting(self.encoder.prompt(messages)), max_tokens, draw, cancel, reuse, grammar)
 
     def generate(self, messages: Sequence[Message], **settings: Any) -> str:
         """The whole answer under the settings of `stream`, independent of what was asked before."""
@@ -191,6 +193,7 @@ class Engine:
         draw: tuple[float, float, int, int],
         cancel: threading.Event | None,
         reuse: bool,
+        grammar: str = "",
     ) -> Generator[Chunk]:
         count = len(prompt)
         while not self._lock.acquire(timeout=PATIENCE):
@@ -201,11 +204,12 @@ class Engine:
         written = 0
         try:
             self._check_open()
-            with self._context.aborted_by(cancel), sampler(*draw) as chain:
+            held = grammar_sampler(self._model, grammar) if grammar else None
+            with self._context.aborted_by(cancel), sampler(*draw, held) as next_token:
                 for read in self._read(prompt, reuse):
                     yield Chunk("", "reading", count, read, 0)
                 limit = max(1, min(max_tokens, self.n_ctx - count))
-                for text, written, finish in self._write(chain, limit):
+                for text, written, finish in self._write(next_token, limit):
                     yield Chunk(text, "done" if finish else "writing", count, count, written, finish)
                     if not finish and cancel is not None and cancel.is_set():
                         raise Aborted
@@ -215,11 +219,13 @@ class Engine:
             self._cache.rewind()
             self._lock.release()
 
-    def _write(self, chain: object, limit: int) -> Iterator[tuple[str, int, Literal["", "stop", "length"]]]:
+    def _write(
+        self, next_token: Callable[[Context], int], limit: int
+    ) -> Iterator[tuple[str, int, Literal["", "stop", "length"]]]:
         """Pieces of text, how many tokens they make, and at the end why it is one. Incomplete UTF-8 is held back."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for number in range(1, limit + 1):
-            token = sample(chain, self._context)
+            token = next_token(self._context)
             if self._model.ends_generation(token):
                 yield decoder.decode(b"", final=True), number - 1, "stop"
                 return

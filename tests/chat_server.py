@@ -20,7 +20,10 @@ class ChatServer(ThreadingHTTPServer):
         self.reply = lambda request: ""
         self.statuses: list[int] = []  # answered first, one a request
         self.refusal = "refused"
+        self.status = lambda request: 200  # once `statuses` is used up
         self.takes_schema = True
+        self.takes_only = ""  # the one type of response_format known; others are 500, as with llama-cpp-python's server
+        self.usage: dict[str, int] | None = None
         self.page: tuple[str, str] | None = None  # content type and text sent instead of a completion
 
     @property
@@ -45,13 +48,18 @@ class _Handler(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request["key"] = self.headers["Authorization"]
         self.server.requests.append(request)
-        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        status = self.server.statuses.pop(0) if self.server.statuses else self.server.status(request)
+        refusal, only = self.server.refusal, self.server.takes_only
         if "response_format" in request and not self.server.takes_schema:
             status = 400
+        if only and request.get("response_format", {}).get("type", only) != only:
+            status, refusal = 500, f"('body', 'response_format', 'type'): Input should be {only!r}"
         message = {"role": "assistant", "content": self.server.reply(request) if status == 200 else ""}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-        sent = json.dumps(body if status == 200 else {"error": {"message": self.server.refusal}})
+        if self.server.usage:
+            body["usage"] = self.server.usage
+        sent = json.dumps(body if status == 200 else {"error": {"message": refusal}})
         kind, text = self.server.page or ("application/json", sent)
         data = text.encode()
         self.send_response(status)

@@ -110,10 +110,18 @@ def _request(material: dict[str, str]) -> list[Message]:
     ]
 
 
+@dataclass
 class JudgeEndpoint(ChatEndpoint):
     """A judge at a chat-completions endpoint."""
 
-    section, layout, reply_tokens = "evaluation.judge", ("verdict", SCHEMA), 1024  # some think aloud first
+    section: str = "evaluation.judge"
+
+    def __call__(self, messages: Sequence[Message]) -> str:
+        """The reply's text. Raises `UserError` where there is none."""
+        made = self.answer(messages, ("verdict", SCHEMA), 1024)  # tokens: some think aloud first
+        if made.problem:
+            raise UserError(f"{self.endpoint}: {made.problem}")
+        return made.text
 
 
 def check_judge(judge: Judge) -> None:

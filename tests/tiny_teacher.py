@@ -1,0 +1,64 @@
+"""A tiny Qwen2 that replies as a teacher does: it learnt one reply by heart, whatever the passage. Not a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jobs.data_config import Writer
+from jobs.writers.pairs import teacher_messages
+from qa.prompts import PromptEncoder
+from qa.records import Passage
+from tests.tiny import random_model, tiny_gguf, tiny_tokenizer
+
+TEXT = (
+    "LoRA keeps the pretrained\nweights frozen. It trains two small matrices beside every linear layer of the network."
+)
+INVENTED = {
+    "question": "On what was LoRA trained?",
+    "answer": "ImageNet",
+    "evidence": "LoRA was trained on ImageNet in 2017.",
+    "kind": "fact",
+    "distractors": ["COCO", "translation", "passages of a corpus"],
+}
+REPLY = json.dumps({"pairs": [INVENTED]})
+STEPS = 50
+
+
+def passage(number: int = 0, text: str = TEXT) -> Passage:
+    """A passage of a document of its own."""
+    name = f"d{number}.md"
+    shown = {"title": "LoRA", "section": "Method", "text": text, "start": 0, "end": len(text)}
+    return Passage(id=f"{name}#0", document=name, **shown)
+
+
+def teacher_gguf(folder: Path) -> Path:
+    """The model as a GGUF file of type F16 in `folder`; some 6 seconds."""
+    import torch
+
+    tokenizer = tiny_tokenizer(folder)
+    encoder = PromptEncoder.from_transformers(tokenizer)
+    model = random_model(tokenizer, width=128).train()
+    writer = Writer()
+    completion = encoder.completion(REPLY)
+    rows = []
+    for number, text in enumerate((TEXT, f"{TEXT} It is document d0.", f"{TEXT} It is document d1.")):
+        prompt = encoder.prompt(teacher_messages(passage(number, text), writer.kinds, writer.pairs_per_passage))
+        rows.append((torch.tensor([prompt + completion]), torch.tensor([[-100] * len(prompt) + completion])))
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(0.4)  # from a spread of 0.15 to one that learns
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on busy cores a second one costs more than it saves
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for step in range(STEPS):
+            ids, labels = rows[step % len(rows)]
+            optimiser.zero_grad()
+            model(input_ids=ids, labels=labels).loss.backward()
+            optimiser.step()
+    torch.set_num_threads(threads)
+    model.eval().save_pretrained(folder)
+    return tiny_gguf(folder, folder / "teacher.gguf")
