@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass
@@ -18,3 +23,19 @@ class Funnel:
     def skip(self, filter_name: str, why: str) -> None:
         """A filter that was not run, with the reason."""
         self.rows.append({"filter": filter_name, "given": None, "taken": None, "left": None, "not_run": why})
+
+
+def funnel_table(rows: Sequence[Mapping[str, str | int | None]]) -> Table:
+    """The rows as a table for a terminal; a filter that was not run says why."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("filter")
+    for name in ("given", "taken", "left"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in rows:
+        counts = ("–" if row[name] is None else f"{row[name]:,}" for name in ("given", "taken", "left"))
+        table.add_row(escape(str(row["filter"])), *counts, escape(str(row.get("not_run", ""))))
+    return table

@@ -1,69 +1,183 @@
-"""Write questions: passages → question–answer pairs, each with its passage and an evidence span found in it verbatim.
+"""Write questions: passages → filtered questions with answer and evidence, whose documents were split before.
 
-    python -m jobs.write_questions PASSAGES_DIR --out DIR [--writer offline|openai|transformers] [--model NAME]
+    python -m jobs.write_questions PASSAGES_DIR --out DIR [--index DIR] [--writer offline|openai|...] [--model NAME]
 
-`DIR/questions.jsonl` holds the questions, `DIR/splits.json` the side of the split each document was put on before any
-question was written, and `DIR/rejected.jsonl` what was refused, with the reason. The key of an OpenAI-compatible
-endpoint is read from OPENAI_API_KEY.
+`DIR/questions.jsonl` holds the questions that passed every filter, `DIR/splits.json` the group and the side of the
+split that each document was put on before any question was written, and `DIR/rejected.parquet` what was refused, by
+which filter and why. The key of an OpenAI-compatible endpoint is read from OPENAI_API_KEY.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import jobs.groups
+import jobs.question_filters
 import jobs.sentences
+import jobs.shingles
+import jobs.similar_texts
 import jobs.splits
 import jobs.writers
 from jobs.arguments import path_argument
-from jobs.config import Dataset, Writer
+from jobs.data_config import Budget, Dataset, Scale, Writer
+from jobs.documents import DocumentText
 from jobs.errors import UserError, run_main
+from jobs.groups import group_documents
+from jobs.question_figures import figures_of, report, why_none
+from jobs.question_filters import filter_questions
+from jobs.rejections import FILE as REJECTED
+from jobs.rejections import write_rejections
 from jobs.splits import assign_splits
-from jobs.step import StepRecord, run_step, source_sha256, write_json
-from jobs.writers.offline import Written, write_offline
+from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256, write_json
+from jobs.writer_arguments import add_writer_arguments, writer_of
+from jobs.writers.offline import write_offline
 from jobs.writers.wording import number
-from qa.records import Passage, Split, read_records, write_records
+from jobs.writers.written import Written
+from qa.records import Passage, Question, Split, read_records, write_records
 
-QUESTIONS, REJECTED, SPLIT_FILE = "questions.jsonl", "rejected.jsonl", "splits.json"
+if TYPE_CHECKING:
+    from jobs.asker import Asker
+
+PASSAGES, DOCUMENTS, QUESTIONS, SPLIT_FILE = "passages.jsonl", "documents.jsonl", "questions.jsonl", "splits.json"
+ONE_PROCESS = Scale()
+SOURCES = (
+    *(jobs.writers, jobs.question_filters, jobs.sentences),
+    *(jobs.splits, jobs.groups, jobs.shingles, jobs.similar_texts),
+)
+SAME_ROWS = {"concurrency", "cache"}  # of the writer: whatever they are, the questions are the same
 
 
 def write_questions(
-    passages: Path, out: Path, *, writer: Writer, dataset: Dataset, seed: int
+    passages: Path,
+    out: Path,
+    *,
+    writer: Writer,
+    dataset: Dataset,
+    seed: int,
+    index: Path | None = None,
+    scale: Scale = ONE_PROCESS,
 ) -> tuple[StepRecord, bool]:
-    """Write questions from the passages of a folder that `collect` made. Raises `UserError` where none comes of it.
+    """Write questions from the passages of a folder that `collect` made. Raises `UserError` where none is left.
 
-    The offline writer takes every fact that it finds; `pairs_per_passage` bounds the teachers alone.
+    The offline writer takes every fact that it finds; `pairs_per_passage` bounds the teachers alone. `index` is the
+    folder of an index over the same passages; without one the retrieval filter builds its own.
     """
-    if not (passages / "passages.jsonl").is_file():
-        raise UserError(f"{passages}: no passages.jsonl in it; make it with python -m jobs.collect")
+    if not (passages / PASSAGES).is_file():
+        raise UserError(f"{passages}: no {PASSAGES} in it; make it with python -m jobs.collect")
+    if writer.reader.kind == "writer" and writer.kind == "offline":
+        raise UserError("writer.reader.kind: the offline writer is no model that could read; name another reader")
     split = {"salt": dataset.salt, "fractions": list(dataset.fractions)}
-    code = source_sha256(jobs.writers, jobs.sentences, jobs.splits, sys.modules[__name__])
+    code = source_sha256(*SOURCES, sys.modules[__name__])
+    step = _Step(passages, index, writer, dataset, seed, scale)
     return run_step(
         "write_questions",
         out,
-        arguments={"writer": writer.model_dump(mode="json"), "seed": seed, **split, "code": code},
-        inputs={"passages": passages},
-        work=lambda folder: _write(passages, folder, writer, dataset, seed),
+        arguments={"writer": writer.model_dump(mode="json", exclude=SAME_ROWS), "seed": seed, **split, "code": code},
+        inputs={"passages": passages} | ({"index": index} if index else {}),
+        work=step.work,
     )
 
 
-def _write(source: Path, folder: Path, writer: Writer, dataset: Dataset, seed: int) -> dict[str, Any]:
-    passages = list(read_records(source / "passages.jsonl", Passage))
-    if not passages:
-        raise UserError(f"{source / 'passages.jsonl'}: holds no passage; collect documents first")
-    splits = assign_splits((passage.document for passage in passages), dataset.salt, dataset.fractions)
-    written = _ask(_sample(passages, writer.max_passages, seed), splits, folder, writer, seed)
-    if not written.questions:
-        first = written.rejected[0].reason if written.rejected else "no sentence states a fact in a wording it knows"
-        raise UserError(f"{source}: the {writer.kind} writer made no question of {len(passages)} passages ({first})")
-    write_records(folder / QUESTIONS, written.questions)
-    write_records(folder / REJECTED, written.rejected)
-    write_json(folder / SPLIT_FILE, {"salt": dataset.salt, "fractions": dataset.fractions, "documents": splits})
-    return _figures(written, splits)
+@dataclass
+class _Step:
+    """One run: its settings, and the models that it has opened."""
+
+    source: Path
+    index: Path | None
+    writer: Writer
+    dataset: Dataset
+    seed: int
+    scale: Scale
+    teacher: Asker | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+
+    def work(self, folder: Path) -> dict[str, Any]:
+        passages = list(read_records(self.source / PASSAGES, Passage))
+        if not passages:
+            raise UserError(f"{self.source / PASSAGES}: holds no passage; collect documents first")
+        groups = self._groups(passages)
+        splits = assign_splits(groups, self.dataset.salt, self.dataset.fractions)
+        sides = {"salt": self.dataset.salt, "fractions": self.dataset.fractions, "documents": splits, "groups": groups}
+        write_json(folder / SPLIT_FILE, sides)
+        written = self._write(_sample(passages, self.writer.max_passages, self.seed), splits, folder / CHECKPOINTS)
+        kept = self._filtered(written, passages, folder / CHECKPOINTS)
+        if not kept:
+            raise UserError(f"{self.source}: {why_none(written, len(passages), self.writer.kind)}")
+        write_records(folder / QUESTIONS, kept)
+        write_rejections(folder / REJECTED, written.rejected)
+        return figures_of(kept, written, splits) | {"groups": len(set(groups.values())), "usage": self.usage}
+
+    def _groups(self, passages: Sequence[Passage]) -> dict[str, str]:
+        """Document → group; without the documents' texts each document is its own."""
+        groups = {passage.document: passage.document for passage in passages}
+        if (texts := self.source / DOCUMENTS).is_file():
+            groups |= group_documents(read_records(texts, DocumentText))
+        return groups
+
+    def _write(self, passages: Sequence[Passage], splits: Mapping[str, Split], folder: Path) -> Written:
+        writer = self.writer
+        if writer.kind == "offline":
+            return write_offline(passages, splits, writer=writer, seed=self.seed, folder=folder, scale=self.scale)
+        from jobs.writers.taught import write_taught
+
+        self.teacher = self._open(writer.kind, writer.model, writer.endpoint, writer.budget, "writer")
+        written = write_taught(passages, self.teacher, writer=writer, seed=self.seed)
+        self.usage["writer"] = written.usage
+        return written
+
+    def _filtered(self, written: Written, passages: Sequence[Passage], folder: Path) -> list[Question]:
+        """What is left of the writer's questions; the funnel and the rejections go on where it left them."""
+        asker = self._reader() if written.questions else None
+        kept, rejected, funnel = filter_questions(
+            written.questions,
+            passages,
+            index=self.index,
+            writer=self.writer,
+            asker=asker,
+            folder=folder,
+            scale=self.scale,
+        )
+        written.rejected += rejected
+        written.funnel.rows += funnel.rows
+        if asker:
+            self.usage["writer" if self.writer.reader.kind == "writer" else "reader"] = asker.usage.figures()
+        return kept
+
+    def _reader(self) -> Asker | None:
+        reader = self.writer.reader
+        if reader.kind in ("none", "writer"):
+            return None if reader.kind == "none" else self.teacher
+        left = _left(self.writer.budget, self.usage.get("writer", {}))
+        return self._open(reader.kind, reader.model, reader.endpoint, left, "writer.reader")
+
+    def _open(self, kind: str, model: str, endpoint: str, budget: Budget, section: str) -> Asker:
+        from jobs.asker import open_asker
+
+        return open_asker(
+            kind,
+            model,
+            endpoint,
+            concurrency=self.writer.concurrency,
+            cache=self.writer.cache,
+            budget=budget,
+            section=section,
+        )
+
+
+def _left(budget: Budget, used: Mapping[str, Any]) -> Budget:
+    """What a writer leaves of a budget for the reader; at least so much that it can be stated."""
+    tokens, dollars = used.get("input_tokens", 0) + used.get("output_tokens", 0), used.get("dollars", 0.0)
+    return budget.model_copy(
+        update={
+            "tokens": None if budget.tokens is None else max(1, budget.tokens - tokens),
+            "dollars": None if budget.dollars is None else max(1e-9, budget.dollars - dollars),
+        }
+    )
 
 
 def _sample(passages: Sequence[Passage], most: int | None, seed: int) -> Sequence[Passage]:
@@ -75,73 +189,33 @@ def _sample(passages: Sequence[Passage], most: int | None, seed: int) -> Sequenc
     return [passage for passage in passages if passage.id in chosen]
 
 
-def _ask(passages: Sequence[Passage], splits: Mapping[str, Split], folder: Path, writer: Writer, seed: int) -> Written:
-    if writer.kind == "offline":
-        return write_offline(passages, splits, seed)
-    from jobs.writers.taught import AT_ONCE, write_taught
-    from jobs.writers.teachers import open_teacher
-
-    return write_taught(
-        passages,
-        open_teacher(writer),
-        folder,
-        pairs_per_passage=writer.pairs_per_passage,
-        seed=seed,
-        at_once=AT_ONCE if writer.kind == "openai" else 1,
-    )
-
-
-def _figures(written: Written, splits: Mapping[str, Split]) -> dict[str, Any]:
-    questions = written.questions
-    return {
-        "questions": len(questions),
-        "rejected": len(written.rejected),
-        "funnel": written.funnel,
-        "rejected_by_reason": dict(Counter(_kind_of(entry.reason) for entry in written.rejected).most_common()),
-        "questions_by_kind": dict(Counter(question.kind for question in questions).most_common()),
-        "questions_by_split": dict(Counter(splits[question.document] for question in questions).most_common()),
-        "questions_by_form": dict(Counter("choice" if question.choices else "open" for question in questions)),
-        "documents_asked": len({question.document for question in questions}),
-        "passages_asked": len({question.passage for question in questions}),
-    }
-
-
-def _kind_of(reason: str) -> str:
-    return "asked already" if reason.startswith("asked already") else reason.split(": ")[0]
-
-
 def main() -> None:
     """Parse the command line and write."""
-    defaults = Writer()
     parser = argparse.ArgumentParser(prog="python -m jobs.write_questions", description=__doc__.split("\n")[0])
     parser.add_argument("passages", type=path_argument, metavar="PASSAGES_DIR", help="folder that jobs.collect made")
     parser.add_argument(
         "--out", type=path_argument, required=True, metavar="DIR", help="folder for questions.jsonl and the rest"
     )
-    parser.add_argument("--writer", choices=("offline", "openai", "transformers"), default=defaults.kind)
-    parser.add_argument("--model", default="", help="the teacher: a name at the endpoint, or a Hub id or folder")
-    parser.add_argument("--endpoint", default="", help="address of an OpenAI-compatible server, such as http://.../v1")
-    parser.add_argument("--pairs-per-passage", type=int, default=defaults.pairs_per_passage, help="asked of a teacher")
-    parser.add_argument("--max-passages", type=int, help="ask about so many passages, drawn by lot (default: all)")
+    parser.add_argument(
+        "--index", type=path_argument, metavar="DIR", help="folder that jobs.build_index made (default: a new index)"
+    )
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--salt", default=Dataset().salt, help="of the split by document (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that check questions (default: %(default)s)")
+    add_writer_arguments(parser)
     given = parser.parse_args()
-    if not 1 <= given.pairs_per_passage <= 20 or (given.max_passages is not None and given.max_passages < 1):
-        raise UserError("--pairs-per-passage: expected 1 to 20; --max-passages: expected 1 or more")
-    writer = Writer(
-        kind=given.writer,
-        model=given.model,
-        endpoint=given.endpoint,
-        pairs_per_passage=given.pairs_per_passage,
-        max_passages=given.max_passages,
-    )
+    if given.workers < 1:
+        raise UserError("--workers: expected 1 or more")
     record, worked = write_questions(
-        given.passages, given.out, writer=writer, dataset=Dataset(salt=given.salt), seed=given.seed
+        given.passages,
+        given.out,
+        writer=writer_of(given),
+        dataset=Dataset(salt=given.salt),
+        seed=given.seed,
+        index=given.index,
+        scale=Scale(workers=given.workers),
     )
-    counts = record.figures
-    print(
-        f"{'written' if worked else 'already written'}: {counts['questions']} questions, {counts['rejected']} refused"
-    )
+    report(record.figures, worked, given.out)
 
 
 if __name__ == "__main__":

@@ -34,15 +34,18 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 LONGEST = 18  # words of a value
 _ACRONYM = re.compile(r"(?<!\S)\(?(?P<words>(?:[\w'/-]+ ){1,8})\((?P<letters>[A-Z][A-Za-z]{1,7})\)")
-_CUT = re.compile(r",? (?:which|where|whose|who|while|whereas|but)\b|: | [–—-] |; ")
+_CUT = re.compile(
+    r",? (?:which|where|whose|who|while|whereas|but|and (?:is|are|was|has|can|does|contains|uses|provides|requires))\b"
+    r"|: | [–—-] |; "
+)
 _PRAISE = re.compile(
     r"^(a |an |the )?(very (?!deep|large|small)|really|so|quite|too|more|better|much|most powerful|powerful|key"
     r"|critical|crucial|important|popular|notable|newest|latest|recent|most recent|essential|exceedingly"
     r"|increasingly|challenging|new|novel|odd|great|good|strong|sufficiently|significant|major|common|way|thing|lot"
-    r"|bit|fairly|simple)\b"
+    r"|bit|fairly|simple|example|one|part)\b"
 )
 _OUTSIDE = re.compile(
-    r"\b(this|these|those|we|our|ours|us|i|my|you|your|the latter|the former|here|the following|there)\b"
+    r"\b(this|these|those|we|our|ours|us|i|my|you|your|the latter|the former|the two|both|here|the following|there)\b"
     r"|\b(above|below)(?=$|[,.)])",
     re.I,
 )
@@ -52,6 +55,7 @@ _NO_NAME = set(
     "no not only also however while although because since after before during once thus therefore hence given let "
     "next first second finally instead now unlike like despite using my his her everything something".split()
 )
+_WORD = re.compile(r"[^\W_]+")
 _VAGUE = set(
     "model models method methods approach paper work authors author result results idea goal aim problem task system "
     "architecture network algorithm technique study section chapter figure table example question answer reason output "
@@ -78,10 +82,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A sentence in the wording of a fact that makes no question, and why."""
+    """A sentence in the wording of a fact that makes no question, and why. `start` and `end` are its offsets."""
 
     passage: Passage
     reason: str
+    start: int
+    end: int
 
 
 def find_facts(passage: Passage) -> Iterator[Fact | Refusal]:
@@ -99,12 +105,12 @@ def _facts(relation: str, found: re.Match[str], passage: Passage, start: int, en
     groups = {"verb": "", "year": None, "value": None, **found.groupdict()}
     subject = groups["subject"].strip("`\"'* ")
     if reason := _no_subject(subject, passage):
-        yield Refusal(passage, f"{reason}: {subject}")
+        yield Refusal(passage, f"{reason}: {subject}", start, end)
         return
     if groups["value"]:
         value = _CUT.split(groups["value"])[0] if relation == "kind" else groups["value"]
-        if reason := _no_value(relation, value):
-            yield Refusal(passage, f"{reason}: {value[:80]}")
+        if reason := _no_value(relation, value) or _repeats(relation, subject, value):
+            yield Refusal(passage, f"{reason}: {value[:80]}", start, end)
             return
         yield Fact(relation, subject, value, groups["verb"], passage, start, end)
     if groups["year"]:
@@ -127,11 +133,17 @@ def _no_subject(subject: str, passage: Passage) -> str:
         return "subject is not a name"
     if re.search(r"\b(is|was|are|were|has|have|that|which|can|does|to)\b", subject):
         return "subject is a clause"
-    known = f"{passage.title} / {passage.section}".casefold()
     strong = any(re.search(r"[A-Z0-9].*[A-Z0-9]|[a-z][A-Z0-9]", word) for word in bare)
-    if strong or subject.casefold() in known or " ".join(bare).casefold() in known:
+    if strong or _in_heading(" ".join(bare).casefold(), f"{passage.title} / {passage.section}".casefold()):
         return ""
     return "subject is neither marked as a name nor in the heading"
+
+
+def _in_heading(name: str, heading: str) -> bool:
+    """Whether a heading names it: as one phrase, a single word as all of the title, the section, or a part of them."""
+    if " " in name:
+        return name in heading
+    return name in (part.strip() for part in re.split(r"[:/(),]|\s[–—-]\s", heading))
 
 
 def _no_value(relation: str, value: str) -> str:
@@ -151,9 +163,16 @@ def _no_value(relation: str, value: str) -> str:
         return "value names nobody"
     if words[0].lower() in ("it", "they", "them", "he", "she", "that", "not", "only"):
         return "value points outside the sentence or holds a formula"
-    if relation == "kind" and words[0] == "the" and " of " not in value and not re.search(r"est\b|most|first", value):
+    told = " of " in value or (len(words) > 3 and re.search(r"est\b|most|first", value))
+    if relation == "kind" and words[0] == "the" and not told:
         return "value says too little"
     return ""
+
+
+def _repeats(relation: str, subject: str, value: str) -> str:
+    """Few-shot prompting is `a prompting approach`: why such a value is no answer."""
+    new = set(_WORD.findall(value.casefold())) - set(_WORD.findall(subject.casefold())) - _VAGUE - _NO_NAME
+    return "" if new or relation != "kind" else "value says too little"
 
 
 def _acronyms(sentence: str) -> Iterator[tuple[str, str]]:

@@ -7,130 +7,122 @@ training row.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
+from jobs.data_config import Scale, Writer
 from jobs.documents import Rejection
-from jobs.progress import progress
+from jobs.shards import run_shards
+from jobs.writers.absent import MOST, absent_questions
 from jobs.writers.facts import Fact, Refusal, find_facts
-from jobs.writers.wording import alike, capitalised, normalised, number, question_text
+from jobs.writers.wording import alike, capitalised, kind_of, normalised, number, question_text
+from jobs.writers.written import Written
+from jobs.writers.wrong_options import WrongOptions
 from qa.records import Passage, Question, Split
 
 LABELS = "ABCD"
 OPEN_ONLY = {"limitation"}  # what one system does not do, others do not do either: their limits are no wrong options
-WRONG = 3  # wrong options; 2 where no more are to be had, and no multiple-choice question below that
+FEWEST_WRONG = 2  # wrong options without which there is no multiple-choice question
+SHARD = 256  # passages
+SHORT = 2  # letters of an acronym
+WORDINGS, REPEATED = "wording of a fact", "ambiguous or asked already"
 
 
-@dataclass
-class Written:
-    """What a writer made: questions, what was left out, and its funnel."""
+def write_offline(
+    passages: Sequence[Passage], splits: Mapping[str, Split], *, writer: Writer, seed: int, folder: Path, scale: Scale
+) -> Written:
+    """Questions of every stated fact: an open one, and a multiple-choice one where wrong options can be found.
 
-    questions: list[Question]
-    rejected: list[Rejection]
-    funnel: dict[str, int]
-
-
-def write_offline(passages: Iterable[Passage], splits: Mapping[str, Split], seed: int) -> Written:
-    """Questions of every stated fact: an open one, and a multiple-choice one where wrong options can be found."""
-    passages = list(passages)
-    reading = progress(passages, "writing questions", total=len(passages), unit="passage")
-    found = [item for passage in reading for item in find_facts(passage)]
-    rejected = [Rejection(name=item.passage.id, reason=item.reason) for item in found if isinstance(item, Refusal)]
+    Wrong options come from facts of all kinds, questions are of `writer.kinds` alone. Shards are kept under `folder`.
+    """
+    written = Written()
+    found = list(_find(passages, folder, scale))
+    refusals = [item for item in found if isinstance(item, Refusal)]
+    written.rejected = [_rejection(item, WORDINGS, item.reason) for item in refusals]
+    written.funnel.add(WORDINGS, len(found), len(refusals))
     facts, repeated = _first_of_each([item for item in found if isinstance(item, Fact)])
-    rejected += repeated
-    choices = _choice_questions(facts, _Wrong(facts, passages, splits, seed), splits, seed)
-    questions = [question for fact in facts for question in (_open(fact, seed), choices.get(fact)) if question]
-    funnel = {
-        "passages": len(passages),
-        "candidates": len(found),
-        "refused": len(rejected),
-        "facts": len(facts),
-        "questions_open": len(questions) - len(choices),
-        "questions_choice": len(choices),
-    }
-    return Written(questions, rejected, funnel)
+    written.rejected += repeated
+    written.funnel.add(REPEATED, len(facts) + len(repeated), len(repeated))
+    asked = [fact for fact in facts if kind_of(fact.relation, fact.value) in writer.kinds]
+    choices = _choice_questions(asked, WrongOptions(facts, passages, splits, seed), splits, seed)
+    written.questions = [question for fact in asked for question in (_open(fact, seed), choices.get(fact)) if question]
+    if "not_in_text" in writer.kinds:
+        written.questions += absent_questions(facts, passages, len(asked) // MOST, seed)
+    return written
+
+
+def _find(passages: Sequence[Passage], folder: Path, scale: Scale) -> Iterator[Fact | Refusal]:
+    items = [passage.model_dump(mode="json") for passage in passages]
+    results = run_shards("facts", items, find_in_shard, folder, scale=scale, size=SHARD)
+    for passage, result in zip(passages, results, strict=True):
+        for values in result["found"]:
+            yield (Refusal if "reason" in values else Fact)(passage=passage, **values)
+
+
+def find_in_shard(items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """For each passage the facts and refusals of its sentences, without the passage."""
+    for item in items:
+        found = find_facts(Passage(**item))
+        yield {"found": [{f.name: getattr(e, f.name) for f in fields(e) if f.name != "passage"} for e in found]}
 
 
 def _first_of_each(facts: Sequence[Fact]) -> tuple[list[Fact], list[Rejection]]:
     """One fact for each subject and relation: a second answer would make the question ambiguous, or leak it."""
     first: dict[tuple[str, str], Fact] = {}
     rejected = []
+    meanings = _meanings(facts)
     for fact in facts:
+        if fact.relation == "acronym" and (reason := _ambiguous(fact, meanings[fact.subject])):
+            rejected.append(_rejection(fact, REPEATED, reason))
+            continue
         kept = first.setdefault((fact.relation, normalised(fact.subject)), fact)
         if kept is not fact:
             reason = f"asked already from {kept.passage.id}: {fact.relation} of {fact.subject}"
-            rejected.append(Rejection(name=fact.passage.id, reason=reason))
+            rejected.append(_rejection(fact, REPEATED, reason))
     return list(first.values()), rejected
 
 
-class _Wrong:
-    """Finds wrong options: values of the same relation, of other subjects, in other documents.
-
-    They come from the document's own side of the split, for a held-out one from the training side too where that has
-    fewer than three.
-    """
-
-    def __init__(
-        self, facts: Sequence[Fact], passages: Iterable[Passage], splits: Mapping[str, Split], seed: int
-    ) -> None:
-        self.splits, self.seed = splits, seed
-        self.pool: dict[tuple[str, str], list[Fact]] = defaultdict(list)
-        for fact in facts:
-            self.pool[splits[fact.passage.document], _pool_key(fact)].append(fact)
-        texts: dict[str, list[str]] = defaultdict(list)
-        for passage in passages:
-            texts[passage.document].append(normalised(passage.text))
-        self.texts = {document: f" {' '.join(parts)} " for document, parts in texts.items()}
-
-    def options(self, fact: Fact) -> list[str]:
-        """Up to three values; from the training side too where a held-out side has too few."""
-        side = self.splits[fact.passage.document]
-        chosen = self._pick(fact, [side])
-        if len(chosen) < WRONG and side != "train":
-            chosen = self._pick(fact, [side, "train"])
-        return chosen
-
-    def _pick(self, fact: Fact, sides: Sequence[str]) -> list[str]:
-        chosen: list[str] = []
-        candidates = [other for side in sides for other in self.pool[side, _pool_key(fact)]]
-        for other in sorted(candidates, key=lambda other: self._rank(fact, other)):
-            if self._false_of(fact, other) and not any(alike(other.value, value) for value in chosen):
-                chosen.append(other.value)
-            if len(chosen) == WRONG:
-                break
-        return chosen
-
-    def _rank(self, fact: Fact, other: Fact) -> tuple[bool, int]:
-        """By lot, among those first that length, date or first letter do not give away."""
-        if fact.relation == "year":
-            far = abs(int(fact.value) - int(other.value)) > 8
-        elif fact.relation == "acronym":
-            far = fact.value[0].lower() != other.value[0].lower()
-        else:
-            far = abs(len(fact.value) - len(other.value)) > 12
-        return far, number(self.seed, "option", fact.relation, fact.subject, other.subject, other.value)
-
-    def _false_of(self, fact: Fact, other: Fact) -> bool:
-        if fact.passage.document == other.passage.document or normalised(fact.subject) == normalised(other.subject):
-            return False
-        if alike(fact.value, other.value) or normalised(fact.subject) in normalised(other.value):
-            return False
-        return f" {normalised(other.value)} " not in self.texts[fact.passage.document]
+def _meanings(facts: Iterable[Fact]) -> dict[str, dict[str, set[str]]]:
+    """Acronym → what it is short for → the documents that say so."""
+    meanings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for fact in facts:
+        if fact.relation == "acronym":
+            meanings[fact.subject][fact.value].add(fact.passage.document)
+    return meanings
 
 
-def _pool_key(fact: Fact) -> str:
-    return f"data {fact.verb}" if fact.relation == "data" and fact.verb == "built" else fact.relation
+def _ambiguous(fact: Fact, meanings: Mapping[str, set[str]]) -> str:
+    """Why an acronym cannot be asked for; two letters stand for too much where one document alone spells them out."""
+    for words in meanings:
+        if _squashed(words) != _squashed(fact.value) and not alike(words, fact.value):
+            return f"{fact.subject} is short for more than one thing: {fact.value}, {words}"
+    if len(fact.subject) <= SHORT and len(set[str]().union(*meanings.values())) < 2:
+        return f"{fact.subject} has two letters and one document that spells it out: {fact.value}"
+    return ""
+
+
+def _squashed(text: str) -> str:
+    """Without spaces, hyphens and plurals: Term-Frequencies, term frequency."""
+    return "".join(re.sub(r"ies$", "y", word).rstrip("s") for word in normalised(text).split())
+
+
+def _rejection(item: Fact | Refusal, stage: str, reason: str) -> Rejection:
+    sentence = item.passage.text[item.start : item.end]
+    return Rejection(name=item.passage.id, reason=reason, stage=stage, text=sentence)
 
 
 def _choice_questions(
-    facts: Sequence[Fact], wrong: _Wrong, splits: Mapping[str, Split], seed: int
+    facts: Sequence[Fact], wrong: WrongOptions, splits: Mapping[str, Split], seed: int
 ) -> dict[Fact, Question]:
     """Multiple-choice questions; on each side the right answer stands at every place equally often."""
     groups: dict[tuple[str, int], list[tuple[int, Fact, list[str]]]] = defaultdict(list)
     for fact in facts:
         others = [] if fact.relation in OPEN_ONLY else wrong.options(fact)
-        if len(others) >= 2:
+        if len(others) >= FEWEST_WRONG:
             lot = number(seed, "place", fact.relation, fact.subject, fact.passage.document)
             groups[splits[fact.passage.document], len(others)].append((lot, fact, others))
     questions = {}
@@ -165,11 +157,12 @@ def _common(fact: Fact, form: str) -> dict[str, str]:
     passage = fact.passage
     return {
         "id": f"research/{number(form, passage.document, fact.relation, fact.subject):016x}",
-        "kind": fact.relation,
+        "kind": kind_of(fact.relation, fact.value),
         "task": "research",
         "document": passage.document,
         "passage": passage.id,
         "evidence": fact.evidence,
         "source": passage.source,
         "licence": passage.licence,
+        "date": passage.date,
     }

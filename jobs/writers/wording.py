@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from jobs.data_config import Kind
+
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "introduced_by": (
         "Who introduced {s}?",
@@ -57,6 +59,30 @@ DATA_QUESTIONS: dict[str, tuple[str, ...]] = {
     "demonstrated": ("On what was {s} demonstrated?", "What was {s} demonstrated on?", "Where was {s} shown to work?"),
 }
 _PROPOSED = ("Who {verb} {s}?", "By whom was {s} {verb}?")
+_KIND_OF: dict[str, Kind] = {  # of a question, by its fact's relation; what was reported is told apart by the value
+    "introduced_by": "fact",
+    "kind": "fact",
+    "acronym": "fact",
+    "year": "number",
+    "idea": "method",
+    "component": "method",
+    "data": "method",
+    "measured_on": "method",
+    "limitation": "limitation",
+}
+_COMPARES = re.compile(
+    r"\b(than|versus|vs|outperform\w*|exceed\w*|surpass\w*|(twice|half) (as|the)|compared (to|with))\b", re.I
+)
+_FIGURE = re.compile(r"((an?|the|about|around|over|under|up to|nearly|almost|at least) )*[\$~±+-]?\d")
+
+
+def kind_of(relation: str, value: str) -> Kind:
+    """Which kind of question asks for a fact. A result compares, is a figure, or is a finding in words."""
+    if relation != "result":
+        return _KIND_OF[relation]
+    if _COMPARES.search(value):
+        return "comparison"
+    return "number" if _FIGURE.match(value) else "fact"
 
 
 def number(*parts: object) -> int:
@@ -69,10 +95,10 @@ def question_text(relation: str, subject: str, verb: str, seed: int, *, choices:
     forms = DATA_QUESTIONS[verb] if relation == "data" else QUESTIONS[relation]
     if relation == "introduced_by" and verb != "introduced":
         forms = _PROPOSED
+    named = f"the{subject[3:]}" if subject.startswith("The ") else subject
     form = forms[number(seed, "wording", relation, subject, choices) % len(forms)]
-    return (
-        capitalised(form.format(s=subject, verb=verb)) if form.startswith("{s}") else form.format(s=subject, verb=verb)
-    )
+    text = form.format(s=named, verb=verb)
+    return capitalised(text) if form.startswith("{s}") else text
 
 
 def capitalised(text: str) -> str:

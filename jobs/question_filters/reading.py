@@ -1,0 +1,78 @@
+"""Answer round trip and closed-book difficulty: a model answers each question with its passage, and without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from qa.prompts import Message, ask_messages, letter_messages, sources_messages
+from qa.records import Passage, Question
+from qa.scoring import abstains, normalise, token_f1, without_marks
+
+if TYPE_CHECKING:
+    from jobs.asker import Asker, Reply
+
+REPLY_TOKENS = 256  # an answer is a sentence
+Verdict = tuple[Question, "bool | None", str]  # None: no answer was had; then what was said, or why not
+
+
+def with_passage(
+    questions: Sequence[Question], passages: Mapping[str, Passage], asker: Asker, agreement: float
+) -> Iterator[Verdict]:
+    """Whether the answer given from the passage agrees with the one on record, in the prompt of the product."""
+
+    def messages(question: Question) -> list[Message]:
+        source = passages[question.passage]
+        return sources_messages(question.question, [(source.title, source.text)])
+
+    for question, reply in _asked(questions, messages, asker, "reading passages"):
+        yield _verdict(question, reply, agrees(question, reply.text, agreement))
+
+
+def closed_book(questions: Sequence[Question], asker: Asker, agreement: float) -> Iterator[Verdict]:
+    """Whether the answer given without the passage is right; multiple-choice questions show their options."""
+
+    def messages(question: Question) -> list[Message]:
+        if question.choices:
+            return letter_messages(question.question, question.choices, question.labels)
+        return ask_messages(question.question)
+
+    for question, reply in _asked(questions, messages, asker, "asking closed-book"):
+        yield _verdict(question, reply, picks(question, reply.text) or agrees(question, reply.text, agreement))
+
+
+def _asked(
+    questions: Sequence[Question], messages: Callable[[Question], list[Message]], asker: Asker, what: str
+) -> Iterator[tuple[Question, Reply]]:
+    from jobs.asker import Request
+
+    requests = (Request(messages(question), max_tokens=REPLY_TOKENS) for question in questions)
+    return zip(questions, asker.ask_all(requests, what, total=len(questions)), strict=True)
+
+
+def _verdict(question: Question, reply: Reply, agreed: bool) -> Verdict:
+    return (question, None, reply.problem) if reply.problem else (question, agreed, reply.text)
+
+
+def agrees(question: Question, said: str, agreement: float) -> bool:
+    """Whether an answer in words is the one on record; the citation marks in it do not count.
+
+    Open: token F1 of `agreement` or more, or the whole answer on record as one phrase of it, since a product's answer
+    is a sentence. Multiple choice: closer to the right option than to any other. Not in the text: it says so.
+    """
+    text = without_marks(said)
+    if question.kind == "not_in_text":
+        return abstains(text)
+    if question.choices:
+        scores = [token_f1(text, [choice]) for choice in question.choices]
+        return all(scores[question.gold] > score for place, score in enumerate(scores) if place != question.gold)
+    whole = f" {normalise(question.answer_text)} " in f" {normalise(text)} "
+    return whole or token_f1(text, [question.answer_text]) >= agreement
+
+
+def picks(question: Question, said: str) -> bool:
+    """Whether a reply is, or begins with, the label of the right option: `B`, `(B)`, `B. A gate`."""
+    labels = "|".join(map(re.escape, question.labels))
+    found = re.match(rf"\W*({labels})\W*(?:$|(?<=[.):])\s)", said.strip()) if labels else None
+    return bool(found) and found[1] == question.answer
