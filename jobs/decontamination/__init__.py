@@ -1,0 +1,13 @@
+"""Training rows that are copies of test items, by what a training row says and by what it shows.
+
+Three methods look: exact (the same words, whatever case, punctuation and order of options), coverage (the share of an
+item's runs of 8 words that one row holds) and near_duplicate (similarity of the questions with their options). None
+finds a paraphrase in other words.
+"""
+
+from jobs.decontamination.copies import find_copies
+from jobs.decontamination.items import Copy, Row
+from jobs.decontamination.planted import planted_recall
+from jobs.decontamination.report import contamination_report
+
+__all__ = ["Copy", "Row", "contamination_report", "find_copies", "planted_recall"]
