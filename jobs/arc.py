@@ -40,7 +40,9 @@ def load_arc(
                     try:
                         questions[split].append(read_row(row, config, repository, origin["licence"]))
                     except RecordError as error:
-                        damaged.append(Rejection(name=f"{config}/{split}/{row.get('id', '?')}", reason=str(error)))
+                        name = f"{config}/{split}/{row.get('id', '?')}"
+                        text = str(row.get("question", ""))
+                        damaged.append(Rejection(name=name, reason=str(error), stage="schema", text=text))
     return questions, damaged, origin
 
 

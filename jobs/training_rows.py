@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 IGNORED = -100  # label of a token that the loss does not see, in PyTorch's convention
-CONFIGS = ("research_qa", "arc")
+CONFIGS = ("research_qa", "reading", "arc")
 
 Turns = list[dict[str, str]]
 
@@ -39,7 +39,8 @@ def read_split(dataset: Path, split: str) -> list[list[dict[str, Any]]]:
 
     files = [file for config in CONFIGS if (file := dataset / config / f"{split}.parquet").is_file()]
     if not files:
-        raise UserError(f"{dataset}: no {split}.parquet in {' or '.join(CONFIGS)}; run build_dataset first")
+        places = f"{', '.join(CONFIGS[:-1])} or {CONFIGS[-1]}"
+        raise UserError(f"{dataset}: no {split}.parquet in {places}; run build_dataset first")
     return [pq.read_table(file, columns=["prompt", "completion"]).to_pylist() for file in files]
 
 

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import Evaluation
+from jobs.documents import Rejection
 from jobs.errors import UserError
 from jobs.evaluation.tasks import Benchmark, Tasks, cut, load_tasks
+from jobs.rejections import write_rejections
 from jobs.step import write_json
 from local_hub.seeding import seed_all
 from local_hub.testing import running_hub
@@ -234,8 +236,10 @@ def test_a_built_task_is_the_benchmark_only_if_no_test_row_was_dropped(tmp_path:
         "figures": {"arc": {"repository": "allenai/ai2_arc", "revision": "c0ffee", "licence": "cc-by-sa-4.0"}},
     }
     write_json(tmp_path / "step.json", step)
-    harmless = {"name": "ARC-Easy/train/ARC-Easy-train-1", "reason": "row '…': an option is empty"}
-    write_lines(tmp_path / "dropped.jsonl", [harmless])
+    reason = "row '…': an option is empty"
+    harmless = Rejection(name="ARC-Easy/train/ARC-Easy-train-1", reason=reason, stage="schema")
+    copied = Rejection(name="arc_easy/train-2", reason="exact copy of arc_easy/1", stage="decontamination")
+    write_rejections(tmp_path / "rejected.parquet", [harmless, copied])
     names = Evaluation(tasks=("research", "arc_easy"))
     research, arc = load_tasks(names, tmp_path, 0).tasks
     assert research.benchmark is None
@@ -246,8 +250,8 @@ def test_a_built_task_is_the_benchmark_only_if_no_test_row_was_dropped(tmp_path:
     assert (len(damaged.choice), len(damaged.left_out), damaged.benchmark) == (2, 1, None)
     write_questions(tmp_path / "arc" / "test.parquet", rows)
     assert load_tasks(names, tmp_path, 0).tasks[1].benchmark == arc.benchmark
-    for name, reason in (("arc_easy/x", "longer than 32 tokens: 40"), ("ARC-Easy/test/x", "row 'x': …")):
-        write_lines(tmp_path / "dropped.jsonl", [harmless, {"name": name, "reason": reason}])
+    for name, stage in (("arc_easy/x", "length"), ("ARC-Easy/test/x", "schema")):
+        write_rejections(tmp_path / "rejected.parquet", [harmless, Rejection(name=name, reason="…", stage=stage)])
         assert load_tasks(names, tmp_path, 0).tasks[1].benchmark is None
 
 
@@ -279,12 +283,14 @@ def built_repository(folder: Path) -> None:
     make_dataset(folder / "me" / "untested", 3)
     path = folder / "me" / "untested" / "research_qa"
     (path / "test.parquet").rename(path / "train.parquet")
-    for name, split in (("run-qa", "test"), ("untested", "train")):
-        configs = "".join(
-            f"- config_name: {config}\n  data_files:\n  - {{split: {split}, path: {config}/{split}.parquet}}\n"
-            for config in ("research_qa", "arc")
-            if (folder / "me" / name / config).is_dir()
-        )
+    recent = folder / "me" / "run-qa" / "research_qa" / "test_recent.parquet"
+    write_questions(recent, [make_question(random.Random(4), number, "research") for number in range(2)])
+    for name in ("run-qa", "untested"):
+        configs = ""
+        for config in ("research_qa", "arc"):
+            files = sorted((folder / "me" / name / config).glob("*.parquet"))
+            configs += f"- config_name: {config}\n  data_files:\n" if files else ""
+            configs += "".join(f"  - {{split: {path.stem}, path: {config}/{path.name}}}\n" for path in files)
         (folder / "me" / name / "README.md").write_text(f"---\nlicense: mit\nconfigs:\n{configs}---\n# Mine\n")
 
 
@@ -340,7 +346,7 @@ def test_public_benchmarks_and_published_data_sets_come_from_the_hub(tmp_path: P
         make(tmp_path / "seed")
     cases = [
         {"evaluation": {"tasks": ["mmlu:machine_learning", "arc_challenge"], "shots": 3}},
-        {"evaluation": {"tasks": ["research", "arc_easy", "arc_challenge"]}, "dataset": "me/run-qa"},
+        {"evaluation": {"tasks": ["research", "arc_easy", "arc_challenge", "research_recent"]}, "dataset": "me/run-qa"},
         {"evaluation": {"tasks": ["mmlu:alchemy"]}},
         {"evaluation": {"tasks": ["mmlu:untested"]}},
         {"evaluation": {"tasks": ["mmlu:all"]}},
@@ -364,14 +370,15 @@ def test_public_benchmarks_and_published_data_sets_come_from_the_hub(tmp_path: P
     assert [question["id"] for question in mmlu["choice"]] == [f"mmlu:machine_learning/{n}" for n in range(6)]
     assert mmlu["choice"][3]["choices"] == [" 3", "b ", "c", "d"]  # as they are: so does lm-eval show them
     assert [question["answer"] for question in mmlu["choice"]] == list("ABCDAB")
-    assert mmlu["left_out"] == [
-        {"name": "machine_learning/test, row 7", "reason": "answer 2 is not an index into 2 choices"}
-    ]
+    (left,) = mmlu["left_out"]
+    assert left["name"] == "machine_learning/test, row 7"
+    assert left["reason"] == "answer 2 is not an index into 2 choices"
     assert [shot["question"] for shot in mmlu["shots"]] == ["dev 0?", "dev 1?", "dev 2?"]  # MMLU's own, in their order
     assert (len(arc["choice"]), len(arc["shots"]), arc["benchmark"]["config"]) == (40, 3, "ARC-Challenge")
     assert not {shot["question"] for shot in arc["shots"]} & {question["question"] for question in arc["choice"]}
     names = {task["name"]: (len(task["choice"]), len(task["open"]), task["origin"]) for task in found[1]["tasks"]}
     assert names["research"][:2] == (7, 2)
+    assert names["research_recent"] == (2, 0, names["research"][2])
     assert names["arc_easy"][0] == 3  # the data set's own come first
     assert names["arc_challenge"] == (40, 0, arc["origin"])
     assert names["arc_easy"][2].startswith("me/run-qa@")

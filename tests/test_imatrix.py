@@ -264,7 +264,7 @@ def test_rows_are_drawn_by_the_seed_up_to_the_tokens_wanted(
 
 def test_a_folder_without_a_training_split_is_refused(tmp_path: Path, encoder: PromptEncoder) -> None:
     write_parquet(tmp_path / "arc" / "test.parquet", [make_question(random.Random(1), 1, "arc_easy")])
-    with pytest.raises(UserError, match=r"no train\.parquet in research_qa or arc; run build_dataset first"):
+    with pytest.raises(UserError, match=r"no train\.parquet in research_qa, reading or arc; run build_dataset first"):
         calibration_rows(tmp_path, encoder, tokens=100, seed=1)
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.arc import hub_configs, load_hub, task_name
-from jobs.documents import Rejection
 from jobs.errors import UserError
 from jobs.evaluation.task_rows import Benchmark, Located, TaskRows, check_columns, located, read_parquet, sift
+from jobs.rejections import FILE as REJECTED
+from jobs.rejections import read_rejections
 from jobs.step import STEP_FILE, read_step
-from qa.records import Question, parse_record, read_records
+from qa.records import Question, parse_record
 
-CONFIGS = ("research_qa", "arc")
+CONFIGS = ("research_qa", "arc")  # rows with sources are for training alone
+OWN_TASK = "research"
+RECENT_SPLIT, RECENT = "test_recent", "research_recent"  # test rows of documents later than the base model's training
 COLUMNS = ("id", "question", "answer_text", "document", "task")  # without which no question can be read
 
 
@@ -27,18 +30,23 @@ class _Table(NamedTuple):
 
 
 def built_rows(dataset: Path | str, shots: bool) -> dict[str, TaskRows]:
-    """Every task of the data set that has test rows; their training rows only for `shots`."""
-    splits, folder = ("test", "train") if shots else ("test",), Path(dataset)
+    """Every task of the data set that has test rows; their training rows only for `shots`.
+
+    `research_recent` asks a slice of what `research` asks, after the same solved examples.
+    """
+    splits, folder = ("test", RECENT_SPLIT, *(("train",) if shots else ())), Path(dataset)
     found: dict[str, TaskRows] = {}
     for table in _folder_tables(folder, splits) if folder.is_dir() else _hub_tables(str(dataset), splits):
         for task, entries in _by_task(table).items():
             kept, bad = sift(entries, lambda row, _: parse_record(row, Question, f"row {row['id']!r}"))
             rows = found.setdefault(task, TaskRows(str(dataset), table.origin))
-            if table.split == "test":
+            if table.split == "train":
+                rows.train += kept
+            else:
                 rows.test += kept
                 rows.left_out += bad
-            else:
-                rows.train += kept
+    if RECENT in found and OWN_TASK in found:
+        found[RECENT].train = found[OWN_TASK].train
     for task, rows in found.items():
         rows.benchmark = None if rows.left_out else _whole_benchmark(folder, task)
     return {task: rows for task, rows in found.items() if rows.test or rows.left_out}
@@ -80,8 +88,9 @@ def _by_task(table: _Table) -> dict[str, list[Located]]:
     for where, row in located(table.rows, table.origin):
         if not (isinstance(row["task"], str) and row["task"]):
             raise UserError(f"{table.place}: {where.rpartition(', ')[2]} names no task; build the data set again")
+        task = RECENT if table.split == RECENT_SPLIT else row["task"]
         columns = {name: value for name, value in row.items() if name in Question.model_fields}
-        tasks.setdefault(row["task"], []).append((where, columns))
+        tasks.setdefault(task, []).append((where, columns | {"task": task}))
     return tasks
 
 
@@ -94,8 +103,8 @@ def _whole_benchmark(folder: Path, task: str) -> Benchmark | None:
     configs = [config for config in record.arguments.get("arc_configs", ()) if task_name(config) == task]
     if not (configs and origin.get("revision")):
         return None
-    for entry in read_records(folder / "dropped.jsonl", Rejection):
-        too_long = entry.name.startswith(f"{task}/") and entry.reason.startswith("longer than")
+    for entry in read_rejections(folder / REJECTED):
+        too_long = entry.name.startswith(f"{task}/") and entry.stage == "length"
         if too_long or entry.name.startswith(f"{configs[0]}/test/"):
             return None
     return Benchmark(origin["repository"], configs[0], "test", origin["revision"])

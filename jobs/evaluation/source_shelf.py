@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,8 @@ from qa.records import Passage, Question, read_records
 from qa.retrieval import Index, RetrievalError, build
 
 LOOKED_AT = 8  # passages first searched for each that is wanted: those of the question's own document do not count
+
+Allowed = Callable[[Question, Passage], bool]
 
 
 class Shelf:
@@ -29,30 +32,42 @@ class Shelf:
     def right(self, question: Question) -> Passage | None:
         """The passage that the question was made from, if it is here and holds the evidence."""
         passage = self.by_id.get(question.passage)
-        return passage if passage and question.evidence and _holds(passage, question) else None
+        return passage if passage and _holds(passage, question) else None
 
-    def others(self, questions: Sequence[Question], count: int) -> list[list[Passage]]:
+    def others(
+        self, questions: Sequence[Question], count: int, *, allowed: Allowed | None = None, built: Path | None = None
+    ) -> Iterator[list[Passage]]:
         """For each question `count` passages of other documents without its evidence: the nearest by BM25, best first.
 
         Passages that share no word with the question fill up what is missing, in the folder's order; there are fewer
-        than `count` only where the folder has no more.
+        than `count` only where the folder has no more. `allowed` refuses further ones; `built` is the folder of an
+        index of these passages, which is built where there is none. Raises `UserError` for an index of others.
         """
+        with self._index(built) as index:
+            for question in questions:
+                yield self._others(index, question, count, allowed or (lambda question, passage: True))
+
+    @contextmanager
+    def _index(self, built: Path | None) -> Iterator[Index]:
         with TemporaryDirectory(prefix="footnote-") as folder:
             try:
-                build(self.passages, Path(folder))
-                index = Index.load(Path(folder))
+                if built is None:
+                    build(self.passages, Path(folder))
+                index = Index.load(built or Path(folder))
             except RetrievalError as error:
-                raise UserError(f"{self.path}: {error}") from error
-            return [self._others(index, question, count) for question in questions]
+                raise UserError(str(error) if built else f"{self.path}: {error}") from error
+            if len(index) != len(self.passages):
+                raise UserError(f"{built}: an index of {len(index)} passages, and {self.path} has {len(self.passages)}")
+            yield index
 
-    def _others(self, index: Index, question: Question, count: int) -> list[Passage]:
+    def _others(self, index: Index, question: Question, count: int, allowed: Allowed) -> list[Passage]:
         own = self.by_id[question.passage].document
         seen = set[str]()
 
         def wanted(passage: Passage) -> bool:
             new = passage.id not in seen
             seen.add(passage.id)
-            return new and passage.document != own and not _holds(passage, question)
+            return new and passage.document != own and not _holds(passage, question) and allowed(question, passage)
 
         nearest = _nearest(index, question.question, LOOKED_AT * count)
         return list(islice(filter(wanted, chain(nearest, self.passages)), count))
@@ -70,5 +85,5 @@ def _nearest(index: Index, text: str, first: int) -> Iterator[Passage]:
 
 
 def _holds(passage: Passage, question: Question) -> bool:
-    """Whether the evidence stands in the passage, white space aside."""
-    return " ".join(question.evidence.split()) in " ".join(passage.text.split())
+    """Whether the question's evidence stands in the passage, white space aside; it may have none."""
+    return bool(question.evidence) and " ".join(question.evidence.split()) in " ".join(passage.text.split())

@@ -74,9 +74,10 @@ class Reference:
 
 def read_test_questions(dataset: Path) -> list[Question]:
     """The test split of a folder that build_dataset made: questions on research first, then ARC's."""
-    from jobs.evaluation.built_tasks import built_rows
+    from jobs.evaluation.built_tasks import RECENT, built_rows
 
-    questions = [question for rows in built_rows(dataset, shots=False).values() for question in rows.test]
+    tasks = built_rows(dataset, shots=False)
+    questions = [question for task, rows in tasks.items() if task != RECENT for question in rows.test]
     return sorted(questions, key=lambda question: question.task != "research")
 
 

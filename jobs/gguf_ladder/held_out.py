@@ -17,6 +17,7 @@ from typing import TypeVar
 from jobs.errors import UserError
 from jobs.gguf_export.reference import read_test_questions
 from jobs.rows import completion_of, prompt_of
+from jobs.training_rows import CONFIGS
 from qa.prompts import PromptEncoder
 from qa.records import Passage, Question, read_records
 
@@ -87,8 +88,9 @@ def _read_elsewhere(dataset: Path) -> set[str]:
     """Documents with questions in the training or validation split."""
     import pyarrow.parquet
 
-    files = [path for split in ("train", "validation") for path in dataset.glob(f"*/{split}.parquet")]
-    return {name for path in files for name in pyarrow.parquet.read_table(path)["document"].to_pylist()}
+    files = [dataset / config / f"{split}.parquet" for config in CONFIGS for split in ("train", "validation")]
+    tables = [pyarrow.parquet.read_table(path, columns=["document"]) for path in files if path.is_file()]
+    return {name for table in tables for name in table["document"].to_pylist()}
 
 
 def _passage(passage: Passage, encoder: PromptEncoder) -> Text:
