@@ -69,7 +69,7 @@ class Run:
     @cached_property
     def ladder(self) -> LadderTable | None:
         """What each type costs and keeps, where it was measured."""
-        return ladder_table(_json(self.folder / "ladder" / "ladder.json")) if "ladder" in self.steps else None
+        return ladder_table(read_json(self.folder / "ladder" / "ladder.json")) if "ladder" in self.steps else None
 
     @property
     def ladder_pictures(self) -> dict[str, str]:
@@ -78,11 +78,11 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        return _json(self.folder / "evaluation" / "metrics.json")
+        return read_json(self.folder / "evaluation" / "metrics.json")
 
     @cached_property
     def adapter_config(self) -> dict[str, Any]:
-        return _json(self.folder / "adapter" / "adapter_config.json")
+        return read_json(self.folder / "adapter" / "adapter_config.json")
 
     @property
     def own_base(self) -> bool:
@@ -179,7 +179,7 @@ class Run:
         return {model: self._label(model) for model in self.models}
 
     def _label(self, model: str) -> str:
-        source = Path(_json(self.folder / "evaluation" / f"{model}.json")["source"])
+        source = Path(read_json(self.folder / "evaluation" / f"{model}.json")["source"])
         return f"{model}, {gguf_type(source.name)}" if source.suffix == ".gguf" else model
 
     @cached_property
@@ -194,7 +194,8 @@ class Run:
     @property
     def writing(self) -> list[tuple[str, str]]:
         """What the questions were written with, but not where the writer's server stands: that is nobody's business."""
-        return [pair for pair in flatten(self.steps["questions"].arguments) if pair[0].rpartition(".")[2] != "endpoint"]
+        pairs = flatten(self.steps["questions"].arguments)
+        return [pair for pair in pairs if pair[0].rpartition(".")[2] not in ("endpoint", "cache")]
 
     @property
     def base_read_facts(self) -> bool:
@@ -212,7 +213,8 @@ class Run:
         return {name: self.steps[name] for name in way if name in self.steps}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a step. Raises `UserError` where it is not there or no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

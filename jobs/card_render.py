@@ -1,7 +1,7 @@
 """From a template and figures to a card. What a document or a model wrote is escaped here: it shows as it was written.
 
 Folders of this machine do not go into a card: the working folder is cut off, of others the last name is left. Nor do
-addresses in a command: a server of questions is nobody's business, and may carry a password.
+addresses in a command, of servers and of people: they are nobody's business, and one may carry a password.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from jobs.step import StepRecord
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "data_cards"
+TAG = "footnote"  # in the front matter of every card: how a repository of ours is known
+ELSEWHERE = {  # figures that have a place of their own in a card, or in the data set's
+    "verified", "funnel", "usage", "decontamination", "reading", "recent", "documents_by_source",
+}  # fmt: skip
+LONGEST = 600  # characters of a figure in one line
 _ABSOLUTE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)*([^\s/'\"]+)")
 _ABSOLUTE_WORD = re.compile(r"(?<![\w:/.~-])/(?:[^/'\",\[\]]+/)*([^/'\",\[\]]+)")  # a word of a command may hold spaces
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)  # a password may hold any sign
+_MAIL = re.compile(r"(?<![\w./+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")  # in a command
 _LINK = re.compile(r":(?=//)|\bwww(?=\.)|(?<!\w)@(?=\w)|@(?=[\w-]+\.)", re.IGNORECASE)  # what the Hub makes links of
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 
 
-def render(template: str, run: Run, data: CardData, **values: Any) -> str:
-    """The README: front matter from `data`, then the template `data_cards/<template>.md`."""
-    text = _environment().get_template(f"{template}.md").render(run=run, front_matter=data.to_yaml(), **values)
+def render(template: str, run: Run, header: CardData, **values: Any) -> str:
+    """The README: front matter from `header`, then the template `data_cards/<template>.md`."""
+    text = _environment().get_template(f"{template}.md").render(run=run, front_matter=header.to_yaml(), **values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -45,11 +51,14 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": cell,
+        "short": short,
         "code": code,
         "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",  # None: asked of nobody
         "p": lambda value: "< 0.001" if value < 0.001 else f"= {value:.3f}",
+        "dash": lambda number: "–" if number is None else str(number),
         "literal": lambda text: json.dumps(text, ensure_ascii=False),
         "flatten": lambda figures: [(key, without_paths(value)) for key, value in flatten(figures)],
+        "without_paths": without_paths,
         "grouped": grouped,
         "command": command,
         "commands": commands,
@@ -68,13 +77,22 @@ def cell(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", _LINK.sub(r"\g<0>&#8203;", line))
 
 
+def short(text: object, longest: int) -> str:
+    """Text in one line of at most so many characters, with a mark where it was cut."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+
+
 def grouped(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Figures by their own name, those inside one in one line."""
+    """Figures by their own name, those inside one in one line; not those that are shown elsewhere."""
     found = []
     for key, value in figures.items():
+        if key in ELSEWHERE:
+            continue
         inner = list(flatten({key: value}))
         parts = [f"{name.removeprefix(f'{key}.')} {text}" for name, text in inner if name != key]
-        found.append((key, without_paths("; ".join(parts) or "".join(text for _, text in inner))))
+        text = "; ".join(parts) or "".join(text for _, text in inner)
+        found.append((key, short(without_paths(text), LONGEST)))
     return [(key.replace("_", " "), text) for key, text in found if text]
 
 
@@ -94,10 +112,10 @@ def commands(steps: Mapping[str, StepRecord]) -> str:
 
 
 def command(text: str) -> str:
-    """A command as it can be typed again, without folders of this machine and without addresses of servers."""
+    """A command as it can be typed again, without folders of this machine, addresses of servers and of people."""
     shown = []
     for given in shlex.split(text):
-        word = _ABSOLUTE_WORD.sub(r"…/\1", _ADDRESS.sub("…", given.replace(f"{Path.cwd()}/", "")))
+        word = _ABSOLUTE_WORD.sub(r"…/\1", _MAIL.sub("…", _ADDRESS.sub("…", given.replace(f"{Path.cwd()}/", ""))))
         plain = word.replace("…", "x")
         shown.append(word if plain == shlex.quote(plain) else shlex.quote(word))
     return " ".join(shown)

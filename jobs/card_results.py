@@ -15,10 +15,11 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 from jobs.arc import task_name
 from jobs.card_facts import ARC, OWN, Run
+from jobs.evaluation.built_tasks import OWN_TASK, RECENT, RECENT_SPLIT
 from qa.artifacts import METRICS_FILE
 
 EVAL_RESULTS = ".eval_results"
-RESEARCH = "research"  # the task of the questions made from documents
+OWN_SPLITS = {OWN_TASK: "test", RECENT: RECENT_SPLIT}  # of the questions made from documents, by task
 OPEN_METRICS = (
     ("exact_match", "exact match", "exact_match"),
     ("token_f1", "token F1", "f1"),
@@ -65,10 +66,10 @@ def _open(run: Run, model: str) -> list[EvalResult]:
         EvalResult(
             task_type="question-answering",
             metric_type=kind,
-            metric_name=f"{RESEARCH}, open (chat), {name}",
+            metric_name=f"{OWN_TASK}, open (chat), {name}",
             metric_value=scores[key],
             metric_args={"n": scores["n"]},
-            **_asked_of(run, model, RESEARCH),
+            **_asked_of(run, model, OWN_TASK),
         )
         for key, name, kind in OPEN_METRICS
     ]
@@ -98,16 +99,16 @@ def _data_set(run: Run, task: str) -> dict[str, Any]:
     if public := run.metrics["benchmarks"].get(task):
         return _public(**public)
     configs = {task_name(config): config for config in run.steps["dataset"].arguments.get("arc_configs", [])}
-    if task != RESEARCH and task not in configs:
+    if task not in OWN_SPLITS and task not in configs:
         return {"dataset_type": task, "dataset_name": task}
-    if task != RESEARCH and run.arc:  # of which a row or more was damaged or too long, so that it is no benchmark
+    if task not in OWN_SPLITS and run.arc:  # of which a row or more was damaged or too long, so that it is no benchmark
         revision = run.steps["dataset"].figures["arc"]["revision"]
         return _public(run.arc, configs[task], "test", revision)
-    config = OWN if task == RESEARCH else ARC
-    file = f"{config}/test.parquet"
+    config, split = (OWN, OWN_SPLITS[task]) if task in OWN_SPLITS else (ARC, "test")
+    file = f"{config}/{split}.parquet"
     asked = {"file": file, "sha256": run.steps["dataset"].outputs[file]["sha256"]}
     names = {"dataset_type": run.names.dataset, "dataset_name": run.names.dataset}
-    return names | {"dataset_config": config, "dataset_split": "test", "dataset_args": asked}
+    return names | {"dataset_config": config, "dataset_split": split, "dataset_args": asked}
 
 
 def _public(dataset: str, config: str, split: str, revision: str) -> dict[str, str]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from huggingface_hub import DatasetCardData, ModelCardData, SpaceCardData
+from huggingface_hub import ModelCardData, SpaceCardData
 
-from jobs.card_facts import ARC, OWN, Run
+from jobs.card_facts import Run
 from jobs.card_gguf import gguf_files, served_file, verdicts
-from jobs.card_render import ROOT, render
+from jobs.card_render import ROOT, TAG, render
 from jobs.card_results import model_index
-from jobs.licences import count_licences, documents_licence
+from jobs.dataset_card import dataset_card
 from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE
-from qa.records import SPLITS, Question
 
-EXAMPLES, SEED = 10, 17  # rows shown in the data set's card
-TAG = "footnote"  # in the front matter of every card: how a repository of ours is known
 SPACE_KEYS = ("emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license", "short_description")
 
 
@@ -27,7 +22,7 @@ def render_cards(run: Run) -> dict[str, str]:
 
     Reads the base model's and ARC's own cards through HF_ENDPOINT. Raises `UserError` where a licence cannot be read.
     """
-    rendered = {"dataset": _dataset(run), "adapter": _adapter(run), "merged": _merged(run)}
+    rendered = {"dataset": dataset_card(run), "adapter": _adapter(run), "merged": _merged(run)}
     if run.own_base:
         rendered["base"] = _base(run)
     for kind in ("base_gguf", "gguf"):
@@ -97,61 +92,6 @@ def _gguf(run: Run, kind: str) -> str:
         verdicts=verdicts(run.folder / kind, run.steps[kind]),
         imatrix=run.steps[kind].figures["imatrix"],
     )
-
-
-def _dataset(run: Run) -> str:
-    splits = {config: {split: rows for split in SPLITS if (rows := run.rows(config, split))} for config in (OWN, ARC)}
-    arc_rows = [row for rows in splits[ARC].values() for row in rows]
-    total = sum(len(rows) for parts in splits.values() for rows in parts.values())
-    data = DatasetCardData(
-        language="en",
-        license=_licences(run),
-        pretty_name=run.names.dataset.split("/")[1],
-        task_categories=["question-answering", "multiple-choice"],
-        size_categories=_size_category(total),
-        source_datasets=[run.arc] if run.arc else None,
-        tags=[TAG, "ai-research"],
-        configs=[_config(config, parts) for config, parts in splits.items() if parts],
-    )
-    test = sorted(splits[OWN].get("test", []), key=lambda row: row.id)
-    return render(
-        "dataset",
-        run,
-        data,
-        title=run.names.dataset.split("/")[1],
-        parts_of_data=[_count(name, split, rows) for name, parts in splits.items() for split, rows in parts.items()],
-        columns=list(Question.model_fields),
-        seed=SEED,
-        examples=random.Random(SEED).sample(test, min(EXAMPLES, len(test))),
-        licences={OWN: count_licences(run.questions), ARC: count_licences(arc_rows)},
-    )
-
-
-def _count(config: str, split: str, rows: list[Question]) -> dict[str, Any]:
-    choice = sum(bool(row.choices) for row in rows)
-    documents = len({row.document for row in rows})
-    counts = {"rows": len(rows), "choice": choice, "open": len(rows) - choice, "documents": documents}
-    return {"config": config, "split": split, **counts}
-
-
-def _config(config: str, parts: Iterable[str]) -> dict[str, Any]:
-    files = [{"split": split, "path": f"{config}/{split}.parquet"} for split in parts]
-    return {"config_name": config, **({"default": True} if config == OWN else {}), "data_files": files}
-
-
-def _licences(run: Run) -> str | list[str]:
-    """Every licence in the data set; `other` stands for documents that name one the Hub does not know."""
-    own = documents_licence(row.licence for row in run.questions).license
-    arc = [run.arc_licence] if run.arc_source else []
-    found = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *arc]))
-    return found[0] if len(found) == 1 else found
-
-
-def _size_category(rows: int) -> str:
-    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
-        if rows < limit:
-            return name
-    return "1M<n<10M"
 
 
 def _model_data(

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 from huggingface_hub import ModelCard, hf_hub_download
@@ -18,10 +18,20 @@ from yaml import YAMLError
 
 from jobs.errors import UserError, first_line
 from jobs.hub import explain
-from qa.records import Passage, Question
 
 IMPROVED = {"qwen-research": "Improved using Qwen", "qwen": "Improved using Qwen"}  # clause 4b of both licences
+HUB_NAMES = {"odc-by-1.0": "odc-by"}  # where the Hub's name is not SPDX's in lower case
 _NOTICE = re.compile(r"attribution notices.{0,200}?:\s*[\"“]([^\"”]+)[\"”]", re.DOTALL)
+
+
+class Licensed(Protocol):
+    """A record with the licence of its document."""
+
+    @property
+    def licence(self) -> str: ...
+
+    @property
+    def document(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,14 @@ def documents_licence(licences: Iterable[str]) -> Licence:
     found = sorted({licence.strip() for licence in licences})
     if not all(found):
         return Licence("other", "not named by some of the documents")
-    names = ["-".join(licence.lower().split()) for licence in found]
+    plain = ("-".join(licence.lower().split()) for licence in found)
+    names = [HUB_NAMES.get(name, name) for name in plain]
     if not _hub_knows(names):
         return Licence("other", ", ".join(found))
     return Licence(names[0] if len(names) == 1 else names)
 
 
-def count_licences(records: Iterable[Passage | Question]) -> list[dict[str, Any]]:
+def count_licences(records: Iterable[Licensed]) -> list[dict[str, Any]]:
     """Records and documents under each licence, most first; an empty licence is one that nobody named."""
     counts, documents = Counter[str](), defaultdict[str, set[str]](set)
     for record in records:

@@ -22,8 +22,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from jobs.arguments import path_argument
 from jobs.card_facts import Run
-from jobs.card_render import TEMPLATES
-from jobs.cards import TAG, render_cards, render_space, space_header
+from jobs.card_render import TAG, TEMPLATES
+from jobs.cards import render_cards, render_space, space_header
 from jobs.config import NAME
 from jobs.errors import UserError, run_main
 from jobs.hub import check_ours, check_rights, commit_files, explain, head_of
@@ -74,12 +74,25 @@ def publish(
 def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
     import qa.prompts
-    from jobs import card_facts, card_gguf, card_render, card_results, cards, gate, licences, lineage, staging
+    from jobs import (
+        card_facts,
+        card_gguf,
+        card_render,
+        card_results,
+        cards,
+        dataset_card,
+        dataset_facts,
+        gate,
+        licence_names,
+        licences,
+        lineage,
+        staging,
+    )
     from jobs.gguf_export import accuracy, ollama
     from jobs.gguf_ladder import table
 
-    cards_code = (card_facts, card_gguf, card_render, card_results, cards, licences, ollama, table)
-    return *cards_code, accuracy, gate, lineage, staging, qa.prompts
+    facts = (card_facts, card_gguf, card_results, dataset_facts, licences, ollama, table)
+    return *facts, card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, staging, qa.prompts
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:

@@ -10,12 +10,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.card_facts import OWN, Run
+from jobs.card_facts import ARC, OWN, Run
 from jobs.card_gguf import served_file
 from jobs.card_results import eval_results
+from jobs.dataset_facts import CONTAMINATION, PASSAGES, READING, RECENT, Data
 from jobs.errors import UserError
 from jobs.gguf_export.ollama import ollama_files
 from jobs.hub import Content, Kind
+from jobs.licence_names import spdx_name
 from jobs.step import file_sha256
 from qa.artifacts import METRICS_FILE, QUESTIONS_FILE
 from qa.gguf_file import GgufError, GgufHeader, check_gguf
@@ -26,8 +28,13 @@ TOKENIZER = (
     "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
 WEIGHTS = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", *TOKENIZER)
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "dataset": ("research_qa/*.parquet", "arc/*.parquet"),
+ALLOWED: dict[str, tuple[str, ...]] = {  # of a data set not rejected.parquet: it holds words under refused licences
+    "dataset": (
+        *(f"{config}/{split}.parquet" for config in (OWN, READING, ARC) for split in SPLITS),
+        f"{OWN}/{RECENT}.parquet",
+        f"{PASSAGES}/train.parquet",
+        CONTAMINATION,
+    ),
     "base": WEIGHTS,
     "adapter": ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER),
     "merged": WEIGHTS,
@@ -65,6 +72,7 @@ def stage(run: Run, kind: str, card: str) -> Staged:
         raise UserError(f"{folder}: no {NEEDED[kind]}; run the step that makes it again")
     files |= _rewritten(run, kind, files) | {"README.md": card.encode()}
     if kind == "dataset":
+        _check_licences(run)
         files[QUESTIONS_FILE] = _page_questions(run)
         files |= _arc_card(run)
     else:
@@ -93,6 +101,22 @@ def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Cont
             if local:
                 found[name] = _json_bytes(config | dict.fromkeys(local, getattr(run.names, kind)))
     return found
+
+
+def _check_licences(run: Run) -> None:
+    """Raise `UserError` for a passage whose licence the collection was not to take: its words must stay here."""
+    if not (passages := Data(run).passages):
+        return
+    folder, limits = run.folder / "passages", run.steps["passages"].arguments
+    if not {"licences", "unstated"} <= limits.keys():
+        raise UserError(f"{folder}: does not say which licences were to be taken; run collect again")
+    allowed = {spdx_name(name).lower() for name in limits["licences"]}
+    allowed |= {""} if limits["unstated"] != "none" else set()
+    if stranger := next((row for row in passages if spdx_name(row.licence).lower() not in allowed), None):
+        raise UserError(
+            f"{run.folder / 'dataset' / PASSAGES}: {stranger.id} is under {stranger.licence or 'no licence'}, "
+            "which documents.licences does not list: list it, or take the document out, and run collect again"
+        )
 
 
 def _arc_card(run: Run) -> dict[str, Content]:

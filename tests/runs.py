@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jobs.data_config import Documents
+from jobs.documents import DocumentText
 from jobs.errors import UserError
 from jobs.evaluation.report import write_items
 from jobs.lineage import MADE_FROM
@@ -53,10 +55,11 @@ def question(number: int, *, choices: bool = True, **changes: Any) -> Question:
 def tiny_run() -> Path:
     """The run that trained its own base; made once a process, never to be changed: see `copy_run`."""
     run = Path(tempfile.mkdtemp(prefix="footnote-run-")) / "tiny"
-    _step("collect", run / "passages", {"documents": 12, "passages": 12}, {}, _write_passages)
-    funnel = {"sentences": 80, "facts": 40, "questions": 33}
+    funnel = [{"filter": "evidence", "given": 40, "taken": 7, "left": 33}]
+    collected = {"documents": 12, "passages": 24, "funnel": []}
+    _step("collect", run / "passages", collected, Documents().model_dump(mode="json"), _write_passages)
     writer = {"kind": "openai", "model": "teacher", "endpoint": ENDPOINT}
-    _step("write_questions", run / "questions", {"questions": 33, "funnel": funnel}, {"writer": writer})
+    _step("write_questions", run / "questions", {"questions": 33, "funnel": funnel, "usage": {}}, {"writer": writer})
     _step("build_dataset", run / "dataset", {"dropped": 2, "arc": {}}, {"arc": "", "max_length": 512}, _write_dataset)
     shape = {"layers": 2, "width": 64, "facts": "facts.tsv", "wordings": "wordings.yaml"}
     _step("pretrain", run / "base", {"parameters": 123456}, {"shape": shape}, _write_base)
@@ -137,11 +140,16 @@ def _write_passages(folder: Path) -> None:
         for n, text in enumerate(texts)
     ]
     write_records(folder / "passages.jsonl", passages)
+    documents = (f"paper-{number}.md" for number in range(12))
+    read = [DocumentText(document=name, title=name, format="markdown", text="…") for name in documents]
+    write_records(folder / "documents.jsonl", read)
 
 
 def _write_dataset(folder: Path, arc: list[Question] | None = None) -> None:
     from jobs.rows import write_parquet
 
+    report = {"ngram": 8, "coverage": 0.5, "similarity": 0.6, "train_rows": 40}
+    write_json(folder / "decontamination.json", report | {"tests": [], "dropped": [], "planted": []})
     sides = {"train": range(20), "validation": range(20, 24), "test": range(24, 36)}
     for split, numbers in sides.items():
         rows = [row for number in numbers for row in (question(number), question(number, choices=False))]

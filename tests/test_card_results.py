@@ -16,7 +16,7 @@ from jobs.step import read_step
 from local_hub.testing import running_hub
 from qa.artifacts import Repositories
 from tests.publishing import api, publish, seed_qwen
-from tests.runs import ARC, NAME, NAMESPACE, REVISION, add_arc, copy_run, qwen_run, rewrite
+from tests.runs import ARC, NAME, NAMESPACE, REVISION, add_arc, copy_run, link, qwen_run, rewrite
 
 PATH = ".eval_results/arc_easy.yaml"
 REPOSITORY = f"{NAMESPACE}/{NAME}-merged"
@@ -136,6 +136,20 @@ def test_arc_without_a_row_is_still_arc_and_a_task_from_a_file_goes_by_its_name(
     asked = index["arc_easy"]
     assert (asked.dataset_type, asked.dataset_config, asked.dataset_revision) == (ARC, "ARC-Easy", REVISION)
     assert eval_results(read(qwen), "merged", REPOSITORY) == {}
+
+
+def test_the_slice_of_recent_documents_is_a_split_of_our_own_data_set(qwen: Path) -> None:
+    lines = figures(qwen)["models"]
+    lines["merged"]["results"].append(arc_line(qwen, "merged") | {"task": "research_recent"})
+    rewrite(qwen / "evaluation" / "metrics.json", models=lines)
+    outputs = read_step(qwen / "dataset").outputs | {
+        "research_qa/test_recent.parquet": {"bytes": 1, "sha256": "5" * 64}
+    }
+    rewrite(qwen / "dataset" / "step.json", outputs=outputs)
+    link(qwen)
+    (asked,) = (line for line in model_index(read(qwen), "merged") if line.metric_name.startswith("research_recent"))
+    assert (asked.dataset_config, asked.dataset_split) == ("research_qa", "test_recent")
+    assert asked.dataset_args == {"file": "research_qa/test_recent.parquet", "sha256": "5" * 64}
 
 
 def test_arc_from_a_folder_is_our_copy_of_it(qwen: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +19,7 @@ from jobs.step import file_sha256, read_step
 from local_hub.testing import running_hub
 from qa.artifacts import Repositories
 from qa.prompts import SYSTEM_PROMPT
+from tests.card_reading import front_matter, table_headed, tables
 from tests.publishing import publish, seed_qwen
 from tests.runs import ARC, EVALUATED, HOSTILE, NAME, NAMESPACE, QWEN, REVISION, copy_run, qwen_run, rewrite
 
@@ -48,44 +47,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def card(run: Path, kind: str) -> str:
     return (run / "cards" / kind / "README.md").read_text(encoding="utf-8")
-
-
-def front_matter(text: str) -> dict[str, Any]:
-    return yaml.safe_load(text.split("---\n")[1])
-
-
-def tables(text: str) -> list[list[list[str]]]:
-    """The tables of a card as a Markdown reader sees them: rows of cells in plain text."""
-    reader = _Tables()
-    reader.feed(MarkdownIt("gfm-like", {"linkify": False}).render(text))
-    return reader.found
-
-
-class _Tables(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[list[list[str]]] = []
-        self.inside = False
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag == "table":
-            self.found.append([])
-        elif tag == "tr":
-            self.found[-1].append([])
-        elif tag in ("td", "th"):
-            self.found[-1][-1].append("")
-            self.inside = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = self.inside and tag not in ("td", "th")
-
-    def handle_data(self, data: str) -> None:
-        if self.inside:
-            self.found[-1][-1][-1] += data
-
-
-def table_headed(text: str, first: str) -> list[list[str]]:
-    return next(table for table in tables(text) if table[0][0] == first)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
@@ -216,9 +177,9 @@ def test_the_data_set_card_counts_rows_and_licences(runs: dict[str, Path]) -> No
     assert [config["config_name"] for config in data["configs"]] == ["research_qa", "arc"]
     assert data["configs"][0]["data_files"][2] == {"split": "test", "path": "research_qa/test.parquet"}
     _, *rows = table_headed(text, "config")
-    assert rows[0] == ["research_qa", "train", "40", "20", "20", "10"]
-    assert rows[2] == ["research_qa", "test", "18", "10", "8", "5"]
-    assert rows[3] == ["arc", "train", "6", "6", "0", "3"]
+    assert rows[0] == ["research_qa", "train", "40", "20", "20", "10", "10"]
+    assert rows[2] == ["research_qa", "test", "18", "10", "8", "5", "5"]
+    assert rows[3] == ["arc", "train", "6", "6", "0", "3", "–"]
     licences = next(table for table in tables(text) if table[0][1] == "licence")
     assert licences[1:] == [
         ["research_qa", "CC-BY-4.0", "65", "17"],
@@ -226,7 +187,9 @@ def test_the_data_set_card_counts_rows_and_licences(runs: dict[str, Path]) -> No
         ["arc", "cc-by-sa-4.0", "18", "3"],
     ]
     assert len(front_matter(card(runs["tiny"], "dataset"))["configs"]) == 1
-    assert ARC not in card(runs["tiny"], "dataset")
+    assert "arXiv:1803.05457" in text  # the citation that ARC's card asks for
+    for words in (ARC, "1803.05457"):
+        assert words not in card(runs["tiny"], "dataset")
 
 
 def test_what_a_document_wrote_stands_in_the_card_as_it_was_written(runs: dict[str, Path]) -> None:

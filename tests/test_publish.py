@@ -25,7 +25,7 @@ OLLAMA = {"system", "template", "params"}
 COMMON = {"README.md", ".gitattributes"}
 SPLITS = {f"research_qa/{split}.parquet" for split in ("train", "validation", "test")}
 FILES = {
-    "dataset": SPLITS | {"space/test_questions.jsonl"},
+    "dataset": SPLITS | {"decontamination.json", "space/test_questions.jsonl"},
     "base": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER,
     "adapter": {"adapter_config.json", "adapter_model.safetensors", f"{NAME}-lora.gguf"} | TOKENIZER | FIGURES,
     "merged": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER | FIGURES,
