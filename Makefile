@@ -26,7 +26,7 @@ lint: $(READY)
 
 # The export is compared with llama.cpp's converter and quantiser: they are built where they are missing and asked for.
 bench: $(READY)
-	@[ -n "$${FOOTNOTE_LLAMA_CPP}$(if $(filter evaluate,$(BENCH)),$(if $(filter export,$(BENCH)),,without))" ] \
+	@[ -n "$${FOOTNOTE_LLAMA_CPP}$(if $(filter evaluate data,$(BENCH)),$(if $(filter export,$(BENCH)),,without))" ] \
 		|| $(RUN) scripts/llama_tools.py --only quantize
 	$(RUN) -m benchmarks $(BENCH)
 

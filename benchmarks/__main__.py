@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks import data_preparation as data
 from benchmarks import evaluate_against_lm_eval as evaluate
 from benchmarks import export_against_llama_cpp as export
 from benchmarks.random_model import LAYERS
 from jobs.arguments import path_argument
 from jobs.errors import run_main
 
-NAMES = ("export", "evaluate")
+NAMES = ("export", "evaluate", "data")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--rounds", type=_positive, help=f"default: export {export.ROUNDS}, evaluate {evaluate.ROUNDS}")
+    usual = f"export {export.ROUNDS}, evaluate {evaluate.ROUNDS}, data {data.ROUNDS}"
+    parser.add_argument("--rounds", type=_positive, help=f"default: {usual}")
     parser.add_argument("--tokenizer", default=evaluate.TOKENIZER, help="on the Hub or a folder (default: %(default)s)")
     group = parser.add_argument_group("export")
     group.add_argument("--layers", type=_positive, default=LAYERS, help="of the 3B's shape (default: %(default)s, all)")
@@ -24,6 +26,8 @@ def main() -> None:
     group = parser.add_argument_group("evaluate")
     group.add_argument("--rows", type=_positive, help=f"questions of each setting (default: {_usual_rows()})")
     group.add_argument("--arc", default=str(evaluate.ARC), help="a folder laid out like allenai/ai2_arc, or that name")
+    group = parser.add_argument_group("data")
+    group.add_argument("--documents", type=path_argument, metavar="DIR", help="to collect (default: sample articles)")
     options = parser.parse_args()
     names = options.names or NAMES
     if unknown := [name for name in names if name not in NAMES]:
@@ -35,6 +39,8 @@ def main() -> None:
     if "evaluate" in names:
         rounds = options.rounds or evaluate.ROUNDS
         evaluate.main(**shared, arc=options.arc, rows=options.rows, rounds=rounds)
+    if "data" in names:
+        data.main(documents=options.documents, rounds=options.rounds or data.ROUNDS)
 
 
 def _usual_rows() -> str:
