@@ -45,9 +45,14 @@ class Documents(Section):
         return self
 
     @property
+    def fetched(self) -> tuple[str, ...]:
+        """What is named beyond this machine's files."""
+        return (*self.arxiv, *self.urls, *self.hub)
+
+    @property
     def named(self) -> bool:
         """Whether any document is named at all."""
-        return bool(self.paths or self.arxiv or self.urls or self.hub)
+        return bool(self.paths or self.fetched)
 
 
 class Budget(Section):

@@ -11,7 +11,7 @@ from jobs.step import StepRecord, fingerprint
 MADE_FROM = {  # step → name of its input → the folder that was that input
     "questions": {"passages": "passages"},
     "base": {"passages": "passages"},
-    "dataset": {"questions": "questions"},
+    "dataset": {"questions": "questions", "passages": "passages"},
     "adapter": {"dataset": "dataset", "base": "base"},
     "merged": {"base": "base", "adapter": "adapter"},
     "gguf": {"merged": "merged", "dataset": "dataset"},

@@ -1,4 +1,4 @@
-"""The whole loop: `python -m jobs.pipeline --config FILE [--documents PATH…] [--arc REPOSITORY]`.
+"""The whole loop: `python -m jobs.pipeline --config FILE [--documents PATH…] [--arxiv ID…] [--arc REPOSITORY]`.
 
 documents → passages → index, questions → data set → adapter → merged → GGUF → evaluation → Hub. Each step is skipped
 where its folder is complete and its arguments and inputs are the same; a run that was killed goes on where it was.
@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.arguments import path_argument
 from jobs.config import RunConfig
 from jobs.config_file import load_config
-from jobs.errors import run_main
+from jobs.errors import UserError, run_main
 from jobs.pipeline_steps import steps
 from jobs.step import STEP_FILE, StepRecord
 
@@ -31,19 +31,24 @@ class Done:
     new: bool
 
 
-def run_pipeline(config: RunConfig, run: Path) -> Iterator[Done]:
+def run_pipeline(config: RunConfig, run: Path, until: str = "") -> Iterator[Done]:
     """Do the steps in order, each yielded as it is complete. Raises `UserError` from the step that cannot go on.
 
-    What would end a run after hours is looked for before its first step.
+    What would end a run after hours is looked for before its first step. `until` is the folder of the last step that
+    is done; empty: all.
     """
+    if until and until not in (folders := [folder for _, folder, _ in steps(config, run)]):
+        raise UserError(f"--until {until}: no such folder of this run; its steps make {', '.join(folders)}")
     config = _pinned(config)
-    if not (run / "adapter" / STEP_FILE).is_file():
+    if not until and not (run / "adapter" / STEP_FILE).is_file():
         from jobs.preflight import refuse_early
 
         refuse_early(config, run)
     for name, folder, step in steps(config, run):
         record, new = step(run / folder)
         yield Done(name, run / folder, record, new)
+        if folder == until:
+            return
 
 
 def _pinned(config: RunConfig) -> RunConfig:
@@ -58,12 +63,17 @@ def _pinned(config: RunConfig) -> RunConfig:
 
 def configure(options: argparse.Namespace) -> RunConfig:
     """The configuration with what the command line says on top."""
-    given = {
-        "documents.paths": [str(path) for path in options.documents or ()],
-        "dataset.arc": options.arc,
-        "publish.namespace": options.namespace,
+    given = {"dataset.arc": options.arc, "publish.namespace": options.namespace, "scale.workers": options.workers}
+    named = {
+        "paths": [str(path) for path in options.documents or ()],
+        "arxiv": options.arxiv,
+        "urls": options.url,
+        "hub": options.hub,
     }
-    return load_config(options.config, options.set, {key: value for key, value in given.items() if value})
+    values = {key: value for key, value in given.items() if value}
+    if any(named.values()):  # documents named here stand for those of the file, not beside them
+        values |= {f"documents.{key}": places or [] for key, places in named.items()}
+    return load_config(options.config, options.set, values)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,9 +82,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--documents", type=path_argument, nargs="+", metavar="PATH", help="files and folders to learn from"
     )
+    result.add_argument("--arxiv", nargs="+", metavar="ID", help="papers of arXiv, or files with an id a line")
+    result.add_argument("--url", nargs="+", metavar="URL", help="pages of the web, or files with an address a line")
+    result.add_argument("--hub", nargs="+", metavar="REPOSITORY", help="data sets of papers on the Hub")
     result.add_argument("--arc", metavar="REPOSITORY", help="data set of ARC's schema, for example allenai/ai2_arc")
     result.add_argument("--namespace", help="user or organisation to publish under; without one nothing is published")
     result.add_argument("--run", type=path_argument, help="folder of the run (default: runs/<name>)")
+    result.add_argument("--workers", type=int, help="processes that read documents and filter questions at once")
+    result.add_argument("--until", default="", metavar="FOLDER", help="stop after the step that makes it: questions")
     result.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set any value")
     result.add_argument("--dry-run", action="store_true", help="print the configuration, check, estimate, and stop")
     return result
@@ -85,13 +100,13 @@ def main() -> None:
     config = configure(options)
     run = options.run or RUNS / config.name
     if options.dry_run:
-        from jobs.preflight import report
+        from jobs.preflight_report import report
 
         raise SystemExit(report(config, run))
     from jobs.summary import announce, print_summary
 
     steps = []
-    for done in run_pipeline(config, run):
+    for done in run_pipeline(config, run, options.until):
         steps.append(done)
         announce(done.name, done.folder, done.record, done.new)
     print_summary([(done.name, done.record, done.new) for done in steps], run)

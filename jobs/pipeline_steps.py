@@ -46,9 +46,9 @@ def steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
 def _collect(config: RunConfig, out: Path) -> Outcome:
     from jobs.collect import collect
 
-    if not config.documents.paths:
-        raise UserError("no documents: name files or folders with --documents, or under documents.paths")
-    return collect([Path(path) for path in config.documents.paths], out, documents=config.documents)
+    if not config.documents.named:
+        raise UserError("no documents: name some with --documents, --arxiv, --url or --hub, or under documents")
+    return collect(out, documents=config.documents, scale=config.scale)
 
 
 def _build_index(run: Path, out: Path) -> Outcome:
@@ -60,7 +60,15 @@ def _build_index(run: Path, out: Path) -> Outcome:
 def _write_questions(config: RunConfig, run: Path, out: Path) -> Outcome:
     from jobs.write_questions import write_questions
 
-    return write_questions(run / "passages", out, writer=config.writer, dataset=config.dataset, seed=config.seed)
+    return write_questions(
+        run / "passages",
+        out,
+        writer=config.writer,
+        dataset=config.dataset,
+        seed=config.seed,
+        index=run / "index",
+        scale=config.scale,
+    )
 
 
 def _pretrain(config: RunConfig, run: Path, out: Path) -> Outcome:
@@ -75,7 +83,17 @@ def _pretrain(config: RunConfig, run: Path, out: Path) -> Outcome:
 def _build_dataset(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
     from jobs.build_dataset import build_dataset
 
-    return build_dataset(run / "questions", out, tokenizer=base, revision=config.base.revision, dataset=config.dataset)
+    return build_dataset(
+        run / "questions",
+        out,
+        tokenizer=base,
+        revision=config.base.revision,
+        dataset=config.dataset,
+        seed=config.seed,
+        passages=run / "passages",
+        index=run / "index",
+        evaluated=config.evaluation.tasks if "tasks" in config.evaluation.model_fields_set else (),
+    )
 
 
 def _train(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:

@@ -6,13 +6,10 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -28,32 +25,6 @@ from qa.records import SPLITS, Question, Split
 RESEARCH = "research"  # the task of the questions made from documents
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at; `problem` is empty where it is well."""
-
-    what: str
-    found: str
-    problem: str = ""
-
-
-def report(config: RunConfig, run: Path) -> int:
-    """Print the effective configuration, every check and the estimate; returns the exit code (2: a check failed)."""
-    console, preflight = Console(), Preflight(config, run)
-    console.print(escape(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)), highlight=False)
-    checks = [_guard(what, look) for what, look in preflight.checks()]
-    table = Table(title="checks", title_justify="left", box=None, pad_edge=False)
-    for column in ("", "what", "found"):
-        table.add_column(column)
-    for check in checks:
-        mark = "[red]✗[/red]" if check.problem else "[green]✓[/green]"
-        table.add_row(mark, check.what, escape(check.problem or check.found))
-    console.print(table)
-    console.print()
-    console.print(preflight.estimate())
-    return 2 if any(check.problem for check in checks) else 0
-
-
 def refuse_early(config: RunConfig, run: Path) -> None:
     """Raise the first problem that would end the run later, before any work is done."""
     for what, look in Preflight(config, run).checks():
@@ -61,19 +32,14 @@ def refuse_early(config: RunConfig, run: Path) -> None:
             look()
 
 
-def _guard(what: str, look: Callable[[], str]) -> Check:
-    try:
-        return Check(what, look())
-    except UserError as error:
-        return Check(what, "", str(error))
-
-
 class Preflight:
     """Looks at a run with the steps' own eyes, each thing once."""
 
     def __init__(self, config: RunConfig, run: Path) -> None:
         self.config, self.run = config, run
-        self.unknown = "" if config.writer.kind == "offline" else " (a teacher's questions come on top)"
+        # What has to be fetched first, or written by a teacher, is not known yet.
+        self.asks_own = config.writer.kind == "offline" and not config.documents.fetched
+        self.unknown = "" if self.asks_own else " (questions yet to be written come on top)"
 
     def checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """(what, look) in the order of cost; a look returns what was found or raises `UserError`."""
@@ -91,14 +57,15 @@ class Preflight:
             yield "rows that fit", self.rows_that_fit
 
     def documents(self) -> str:
-        paths = [Path(path) for path in self.config.documents.paths]
+        named = self.config.documents
+        paths = [Path(path) for path in named.paths]
         missing = [str(path) for path in paths if not path.exists()]
-        if missing or not paths:
-            what = missing[0] if missing else "documents.paths"
-            raise UserError(f"{what}: no documents there; name some with --documents")
+        if missing or not named.named:
+            what = missing[0] if missing else "documents"
+            raise UserError(f"{what}: no documents there; name some with --documents, --arxiv, --url or --hub")
         files = sum(sum(1 for file in path.rglob("*") if file.is_file()) if path.is_dir() else 1 for path in paths)
-        found = f"{files:,} files in {', '.join(map(str, paths))}"
-        if self.config.writer.kind != "offline":
+        found = ", ".join([f"{files:,} files in {', '.join(named.paths)}"] * bool(paths) + list(named.fetched))
+        if not self.asks_own:
             return found
         counts = Counter(split for split, _ in self.own_questions)
         if missing := [split for split in SPLITS if not counts[split]]:
@@ -184,7 +151,7 @@ class Preflight:
 
     def _check_shots(self, shots: int) -> None:
         """Whether the offline writer's questions give as many solved examples; a teacher's are not known yet."""
-        if not shots or self.config.writer.kind != "offline":
+        if not shots or not self.asks_own:
             return
         found = sum(split == "train" and len(question.choices) >= 3 for split, question in self.own_questions)
         if found < shots:
@@ -192,7 +159,7 @@ class Preflight:
 
     def _asks_open(self) -> bool:
         """Whether open test questions come of the documents, as far as is known: a teacher's are not yet."""
-        if (asked := RESEARCH in self.config.evaluation.tasks) and self.config.writer.kind == "offline":
+        if (asked := RESEARCH in self.config.evaluation.tasks) and self.asks_own:
             return any(split == "test" and not question.choices for split, question in self.own_questions)
         return asked
 
@@ -238,7 +205,7 @@ class Preflight:
         rows: dict[str, list[Question]] = {"train": [], "held out": []}
         for split, questions in (self.arc_rows[0] if self.config.dataset.arc else {}).items():
             rows["train" if split == "train" else "held out"] += questions
-        if self.config.writer.kind == "offline":
+        if self.asks_own:
             for split, question in self.own_questions:
                 rows["train" if split == "train" else "held out"].append(question)
         return {side: [token_length(row, encoder) for row in found] for side, found in rows.items()}
@@ -253,7 +220,7 @@ class Preflight:
         config = self.config
         with tempfile.TemporaryDirectory() as folder:
             passages, questions = Path(folder) / "passages", Path(folder) / "questions"
-            collect([Path(path) for path in config.documents.paths], passages, documents=config.documents)
+            collect(passages, documents=config.documents, scale=config.scale)
             write_questions(passages, questions, writer=config.writer, dataset=config.dataset, seed=config.seed)
             rows = list(read_records(questions / "questions.jsonl", Question))
             sides = json.loads((questions / "splits.json").read_text(encoding="utf-8"))["documents"]

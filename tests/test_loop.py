@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jobs.rejections import read_rejections
 from local_hub.testing import RunningHub, running_hub
 
 ROOT = Path(__file__).parents[1]
@@ -75,8 +76,10 @@ def test_every_step_left_its_folder(run: Path) -> None:
 
 
 def test_the_unreadable_document_is_listed_and_the_rest_went_on(run: Path) -> None:
-    rejected = [json.loads(line) for line in (run / "passages" / "rejected.jsonl").read_text().splitlines()]
-    assert ["broken.pdf" in json.dumps(entry) for entry in rejected] == [True]
+    rejected = read_rejections(run / "passages" / "rejected.parquet")
+    assert [(entry.name, entry.reason.partition(" (")[0]) for entry in rejected] == [
+        ("broken.pdf", "broken, or not a PDF")
+    ]
     suffixes = {Path(name).suffix for name in (row["document"] for row in map(json.loads, open_lines(run)))}
     assert {".md", ".html", ".tex", ".rst", ".pdf"} <= suffixes
 
@@ -133,7 +136,7 @@ with torch.no_grad():
 llama = Llama.from_pretrained(names["gguf"], filename="*Q4_K_M.gguf", n_ctx=256, verbose=False)
 answer = llama.create_chat_completion([{"role": "user", "content": "What is LoRA?"}], max_tokens=4)
 rows = {config: {split: len(part) for split, part in load_dataset(names["dataset"], config).items()}
-        for config in ("research_qa", "arc")}
+        for config in ("research_qa", "reading", "arc")}
 for kind, name in names.items():
     (DatasetCard if kind == "dataset" else ModelCard).load(name).validate()
 relation = {kind: ModelCard.load(names[kind]).data.get("base_model_relation") for kind in ("adapter", "merged", "gguf")}
