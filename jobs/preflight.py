@@ -51,6 +51,8 @@ class Preflight:
             yield "its licence", self.licence
         if self.config.dataset.arc:
             yield "ARC", self.arc
+        if self.config.dataset.decontamination.against:
+            yield "decontamination", self.decontamination
         yield "export", self.export
         yield "evaluation", self.evaluation
         if not self.config.base.pretrain:
@@ -109,6 +111,13 @@ class Preflight:
         counts = ", ".join(f"{split} {len(questions):,}" for split, questions in rows.items())
         return f"{self.config.dataset.arc}: {counts}; damaged rows that will be skipped: {damaged}"
 
+    def decontamination(self) -> str:
+        """Test sets that training is kept apart from beside what is evaluated: they are read after the writing."""
+        from jobs.held_out_sets import scored_sets
+
+        sets = scored_sets(self.config.dataset.decontamination.against, self._own_tasks())
+        return ", ".join(f"{name} {len(rows):,}" for name, rows in sets.items()) or "the run's own test sets"
+
     def export(self) -> str:
         """Names and types that would be refused after hours of training."""
         types, rungs = self.config.export.types, self.config.ladder.types
@@ -145,9 +154,10 @@ class Preflight:
 
     def _own_tasks(self) -> set[str]:
         from jobs.arc import task_name
+        from jobs.evaluation.built_tasks import RECENT
 
         dataset = self.config.dataset
-        return {RESEARCH} | {task_name(config) for config in dataset.arc_configs if dataset.arc}
+        return {RESEARCH, RECENT} | {task_name(config) for config in dataset.arc_configs if dataset.arc}
 
     def _check_shots(self, shots: int) -> None:
         """Whether the offline writer's questions give as many solved examples; a teacher's are not known yet."""

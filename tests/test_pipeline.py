@@ -28,7 +28,11 @@ def test_documents_that_cannot_make_a_data_set_are_refused_before_any_work(tmp_p
     ("step", "words", "said"),
     [
         ("collect", ["", "--out", "x"], "an empty path was given"),
-        ("write_questions", ["p", "--out", "x", "--max-passages", "0"], "--max-passages: expected 1 or more"),
+        (
+            "write_questions",
+            ["p", "--out", "x", "--max-passages", "0"],
+            "--max-passages: Input should be greater than or equal to 1, not 0",
+        ),
         ("evaluate", ["a=x", "a=y", "--out", "x"], "a is named twice"),
         ("evaluate", ["a=x", "--out", "x", "--shots", "26"], "--shots"),
         ("publish", ["runs/tiny", "--namespace", "me", "--name", "a/b"], "--name 'a/b'"),

@@ -39,9 +39,17 @@ def hub(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def dry_run(hub: RunningHub, home: Path, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.pipeline", "--config", "jobs/configs/qwen2.5-3b.yaml", "--dry-run", *words]
+    command = [sys.executable, "-m", "jobs.pipeline", "--config", "jobs/configs/qwen2.5-3b.yaml", "--dry-run"]
+    command += ["--set", "dataset.decontamination.against=[]", *words]  # the hub here has no MMLU
     env = {**os.environ, **hub.environment(home, token), "COLUMNS": "300"}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_test_set_that_cannot_be_had_is_named_before_anything_is_written(hub: RunningHub, tmp_path: Path) -> None:
+    shown = dry_run(hub, tmp_path / "home", "--set", "dataset.decontamination.against=[mmlu:machine_learning]")
+    assert shown.returncode == 2
+    line = next(line for line in shown.stdout.splitlines() if "decontamination  " in line and "✗" in line)
+    assert "cais/mmlu: no such data set" in line
 
 
 def test_parameters_are_those_of_the_real_model() -> None:
