@@ -66,7 +66,9 @@ def metrics_of(
         "ties": _where(answers, ties_of),
         "seconds": _where(answers, seconds_of),
         "skipped": {name: list(rows) for name, rows in skipped.items()},
-        "left_out": {task.name: [row.model_dump(include={"name", "reason"}) for row in task.left_out] for task in tasks},
+        "left_out": {
+            task.name: [row.model_dump(include={"name", "reason"}) for row in task.left_out] for task in tasks
+        },
         "warnings": canaries(answers, asked),
     }
     for optional in ("cited", "rotations"):  # only where they were asked for
