@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tqdm.auto import tqdm
 
@@ -17,7 +16,11 @@ from jobs.errors import UserError
 from jobs.progress import bar
 from jobs.reply_cache import ReplyCache, request_key
 from jobs.user_cache import user_cache
+from jobs.workers import workers
 from qa.prompts import Message
+
+if TYPE_CHECKING:
+    from multiprocessing.pool import AsyncResult
 
 REPLY_TOKENS = 1536
 AHEAD = 4  # requests taken from the caller for each that is under way, so that one slow reply holds up no other
@@ -67,26 +70,27 @@ class Asker:
         """What was asked and spent so far."""
         return self._account.usage
 
+    def within(self, budget: Budget) -> Asker:
+        """The same model and cache on an account of its own."""
+        return Asker(self._model, self._cache, budget, concurrency=self._concurrency)
+
     def ask_all(self, requests: Iterable[Request], what: str, *, total: int | None = None) -> Iterator[Reply]:
         """A reply to each request, in order, under a bar that says `what` is done and, given a total, how long still.
 
         Requests are taken as they are needed, never all at once. Raises `UserError` where the model cannot be asked;
         what it answered till then is kept.
         """
-        pool, waiting = ThreadPoolExecutor(self._concurrency), deque[Future[Reply]]()
-        with bar(total, what, unit="request") as moving:
-            try:
-                for request in requests:
-                    waiting.append(pool.submit(self._reply, request))
-                    if len(waiting) > AHEAD * self._concurrency:
-                        yield self._first(waiting, moving)
-                while waiting:
+        waiting: deque[AsyncResult[Reply]] = deque()
+        with bar(total, what, unit="request") as moving, workers(self._concurrency) as pool:
+            for request in requests:
+                waiting.append(pool.apply_async(self._reply, (request,)))
+                if len(waiting) > AHEAD * self._concurrency:
                     yield self._first(waiting, moving)
-            finally:
-                pool.shutdown(cancel_futures=True)
+            while waiting:
+                yield self._first(waiting, moving)
 
-    def _first(self, waiting: deque[Future[Reply]], moving: tqdm) -> Reply:
-        reply = waiting.popleft().result()
+    def _first(self, waiting: deque[AsyncResult[Reply]], moving: tqdm) -> Reply:
+        reply = waiting.popleft().get()
         used = self.usage
         cost = f", ${used.dollars:.2f}" if used.dollars else ""
         moving.set_postfix_str(f"{used.input_tokens + used.output_tokens:,} tokens{cost}", refresh=False)
@@ -103,20 +107,22 @@ class Asker:
     def _once(self, messages: Sequence[Message], request: Request) -> Reply:
         settings = {"temperature": 0, "max_tokens": request.max_tokens}
         key = request_key(self._model.identity, messages, request.layout, settings)
-        if known := self._cache.get(key):
+        known = self._cache.get(key)
+        if known and known.text.strip():
             self._account.from_cache()
             return Reply(known.text)
-        expected = estimate_tokens(messages)
-        if not self._account.begin(expected):
+        expected, most = estimate_tokens(messages), request.max_tokens
+        if not self._account.begin(expected, most):
             return Reply("", self.usage.stopped, asked=False)
         made = Completion("")
         try:
-            made = self._model.answer(messages, request.layout, request.max_tokens)
+            made = self._model.answer(messages, request.layout, most)
         finally:
-            self._account.end(expected, made.input_tokens, made.output_tokens, estimated=made.estimated)
-        if not made.problem:
-            self._cache.put(key, made)
-        return Reply(made.text, made.problem)
+            self._account.end(expected, most, made)
+        if made.problem or not made.text.strip():
+            return Reply("", made.problem or "the reply was empty")
+        self._cache.put(key, made)
+        return Reply(made.text)
 
 
 def _again(messages: Sequence[Message], fault: str) -> list[Message]:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from jobs.data_config import Dataset, Documents, Reading, Scale, Writer
+from jobs.endpoint_secrets import check_address
 from jobs.section import Section
 
 __all__ = ["Dataset", "Documents", "Reading", "RunConfig", "Scale", "Section", "Writer"]
@@ -103,6 +104,12 @@ class Judge(Section):
     endpoint: str = ""
     model: str = ""
     limit: int = Field(100, ge=1)  # open questions judged
+
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, value: str) -> str:
+        check_address(value, "evaluation.judge")
+        return value
 
     @model_validator(mode="after")
     def _endpoint_and_model(self) -> Self:

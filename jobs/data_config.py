@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from jobs.endpoint_secrets import check_address
 from jobs.section import Section
 
 OPEN_LICENCES = (
@@ -78,6 +79,12 @@ class Reader(Section):
     endpoint: str = ""
     agreement: float = Field(0.5, gt=0, le=1)  # token F1 with the answer on record from which two answers are the same
 
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, value: str) -> str:
+        check_address(value, "writer.reader")
+        return value
+
 
 class Writer(Section):
     """Who writes the questions, and what is kept of them. `offline` needs no model; the others are teachers."""
@@ -95,13 +102,19 @@ class Writer(Section):
     found_within: int = Field(10, ge=0)  # the question finds its passage among so many; 0: not asked
     near_duplicate: float = Field(0.8, gt=0, le=1)  # Jaccard similarity of words from which two questions are one
 
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, value: str) -> str:
+        check_address(value, "writer")
+        return value
+
 
 class Reading(Section):
     """Training rows with passages before the question, in RAFT's form (arXiv:2403.10131)."""
 
-    share: float = Field(0.3, ge=0, le=1)  # of our own questions that are asked with passages too
+    share: float = Field(0.3, ge=0, le=1)  # of our own open questions that are asked with passages too
     distractors: int = Field(4, ge=1, le=9)
-    withheld: float = Field(0.2, ge=0, le=1)  # share of them without the passage that answers: the answer is to say so
+    withheld: float = Field(0.2, ge=0, le=1)  # share of these rows without an answer to find, kind not_in_text included
     max_chars: int = Field(400, ge=100)  # of each passage, in whole sentences
 
 

@@ -36,7 +36,7 @@ class ReplyCache:
             return Completion(**json.loads(self._place(key).read_bytes())).checked()
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):  # no JSON, or not a completion's fields
+        except (ValueError, TypeError, RecursionError):  # no JSON, or not a completion's fields
             return None
 
     def put(self, key: str, completion: Completion) -> None:

@@ -11,7 +11,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from jobs.errors import UserError
 from jobs.evaluation.journal import cut_torn_line
 from jobs.evaluation.open_parts import OPEN
 from jobs.progress import bar
+from jobs.workers import workers
 from qa.prompts import Message
 from qa.records import Answer, Question, Record, read_records
 from qa.statistics import mcnemar
@@ -187,17 +187,13 @@ def _verdicts(judge: Judge, cases: Sequence[Case], journal: Path) -> Iterator[Ve
         unasked = case.verdict(name, "")
         return known.get(unasked.key) or case.verdict(name, endpoint(case.messages()))
 
-    pool = ThreadPoolExecutor(AT_ONCE)
-    with journal.open("ab") as file, bar(len(cases), "judging", unit="verdict") as moving:
-        try:
-            for verdict in pool.map(ask, cases):
-                if verdict.key not in known:
-                    file.write(verdict.model_dump_json().encode() + b"\n")
-                    file.flush()
-                moving.update()
-                yield verdict
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with journal.open("ab") as file, bar(len(cases), "judging", unit="verdict") as moving, workers(AT_ONCE) as pool:
+        for verdict in pool.imap(ask, cases):
+            if verdict.key not in known:
+                file.write(verdict.model_dump_json().encode() + b"\n")
+                file.flush()
+            moving.update()
+            yield verdict
 
 
 def _known(journal: Path) -> dict[tuple[str, ...], Verdict]:

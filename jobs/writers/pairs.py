@@ -17,6 +17,7 @@ from qa.records import Passage, Question
 OPEN, CLOSE = "<<<PASSAGE", "PASSAGE>>>"
 LABELS = "ABCD"
 LONGEST = 400  # characters of an answer
+LARGEST = 65_536  # characters of a reply: in one of 480,000, brackets that are never closed took 8 seconds
 NOT_IN_TEXT = "not_in_text"
 KIND_NOTES = {
     "fact": "what something is, who made it, on what it rests",
@@ -45,7 +46,10 @@ Reply with JSON alone:
 If the passage holds nothing worth asking, reply {{"pairs": []}}."""
 _TEXT = {"type": "string"}
 _MARKS = re.compile(r"<{3,}|>{3,}")
-_CONTROL = re.compile(r"<(?=[|\uff5c])|(?<=[|\uff5c])>|<(?=/?[A-Za-z_][\w-]*>)|\[(?=/?INST\])")
+_CONTROL = re.compile(
+    r"<(?=[|\uff5c])|(?<=[|\uff5c])>|<(?=/?[A-Za-z_][\w-]*>)"
+    r"|\[(?=/?(?:INST|THINK|ARGS|[gs]MASK|[A-Z]+(?:_[A-Z]+)+)\])"  # Mistral's and GLM's; BERT's [MASK] is ordinary text
+)
 
 
 class BadPairError(Exception):
@@ -81,8 +85,8 @@ def teacher_messages(passage: Passage, kinds: Sequence[str], count: int) -> list
 def quotable(text: str) -> str:
     """Text as a teacher is shown it: without signs that are not seen, our marks, and what servers take for control.
 
-    Zero-width signs, signs that turn the direction of writing and Unicode's tags go; `<|im_end|>`, `</s>` and `[INST]`
-    get a space after their first bracket, since servers parse special tokens out of what they are sent.
+    Zero-width signs, signs that turn the direction of writing and Unicode's tags go; `<|im_end|>`, `</s>`, `[INST]` and
+    `[TOOL_CALLS]` get a space after their first bracket, since servers parse special tokens out of what they are sent.
     """
     marked = _MARKS.sub(" ", _seen(text))
     return _CONTROL.sub(lambda found: f" {found[0]}" if found[0] == ">" else f"{found[0]} ", marked)
@@ -94,12 +98,18 @@ def _seen(text: str) -> str:
 
 
 def read_pairs(reply: str) -> list[dict[str, Any]]:
-    """The pairs of a reply: an object with `pairs`, or a bare list, prose around it allowed. Raises `BadPairError`."""
+    """The pairs of a reply: an object with `pairs`, or a bare list, prose around it allowed. Raises `BadPairError`.
+
+    What a model thought before `</think>` is no part of its reply.
+    """
+    reply = reply.rpartition("</think>")[2]
+    if len(reply) > LARGEST:
+        raise BadPairError(f"the reply is longer than {LARGEST:,} characters")
     decoder = json.JSONDecoder(strict=False)  # llama.cpp's grammars allow raw control characters in strings
     for start in re.finditer(r"[\[{]", reply):
         try:
             value, _ = decoder.raw_decode(reply, start.start())
-        except json.JSONDecodeError:
+        except ValueError:  # no JSON, or a number of more digits than Python reads
             continue
         except RecursionError:
             break

@@ -85,6 +85,13 @@ def _checked(passage: Passage, values: Sequence[dict[str, Any]], writer: Writer)
                 raise BadPairError("the question stands twice in the reply")
             kept[pair.question] = pair
         except BadPairError as error:
-            text = json.dumps(value, ensure_ascii=False)[:QUOTED]
-            refused.append(Rejection(name=passage.id, reason=str(error), stage="schema", text=text))
+            refused.append(Rejection(name=passage.id, reason=str(error), stage="schema", text=_words(value)))
     return list(kept.values()), refused
+
+
+def _words(value: dict[str, Any]) -> str:
+    """A pair as JSON, so far as it is kept; nothing of one nested too deeply to be written."""
+    try:
+        return json.dumps(value, ensure_ascii=False)[:QUOTED]
+    except RecursionError:
+        return ""
