@@ -23,10 +23,16 @@ def figures_of(questions: Sequence[Question], written: Written, splits: Mapping[
         "questions_by_kind": _counted(question.kind for question in questions),
         "questions_by_split": _counted(splits[question.document] for question in questions),
         "questions_by_form": _counted("choice" if question.choices else "open" for question in questions),
+        "without_choices": _without_choices(written.questions),
         "closed_book": _counted(question.closed_book or "not asked" for question in questions),
         "documents_asked": len({question.document for question in questions}),
         "passages_asked": len({question.passage for question in questions}),
     }
+
+
+def _without_choices(questions: Sequence[Question]) -> int:
+    """Facts or pairs that no multiple-choice question could be made of, those that no text answers aside."""
+    return sum(-1 if question.choices else 1 for question in questions if question.kind != "not_in_text")
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

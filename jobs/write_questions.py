@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jobs.asker
 import jobs.groups
 import jobs.question_filters
 import jobs.sentences
@@ -23,6 +24,9 @@ import jobs.shingles
 import jobs.similar_texts
 import jobs.splits
 import jobs.writers
+import qa.prompts
+import qa.retrieval
+import qa.scoring
 from jobs.arguments import path_argument
 from jobs.data_config import Budget, Dataset, Scale, Writer
 from jobs.documents import DocumentText
@@ -30,6 +34,7 @@ from jobs.errors import UserError, run_main
 from jobs.groups import group_documents
 from jobs.question_figures import figures_of, report, why_none
 from jobs.question_filters import filter_questions
+from jobs.question_filters.round_trip import open_index
 from jobs.rejections import FILE as REJECTED
 from jobs.rejections import write_rejections
 from jobs.splits import assign_splits
@@ -48,7 +53,9 @@ ONE_PROCESS = Scale()
 SOURCES = (
     *(jobs.writers, jobs.question_filters, jobs.sentences),
     *(jobs.splits, jobs.groups, jobs.shingles, jobs.similar_texts),
+    *(jobs.asker, qa.prompts, qa.retrieval, qa.scoring),
 )
+MADE = "questions made"  # of facts or pairs, each in one form or two
 SAME_ROWS = {"concurrency", "cache"}  # of the writer: whatever they are, the questions are the same
 
 
@@ -94,6 +101,7 @@ class _Step:
     seed: int
     scale: Scale
     teacher: Asker | None = None
+    reader: Asker | None = None
     usage: dict[str, Any] = field(default_factory=dict)
 
     def work(self, folder: Path) -> dict[str, Any]:
@@ -104,10 +112,14 @@ class _Step:
         splits = assign_splits(groups, self.dataset.salt, self.dataset.fractions)
         sides = {"salt": self.dataset.salt, "fractions": self.dataset.fractions, "documents": splits, "groups": groups}
         write_json(folder / SPLIT_FILE, sides)
+        self._open_models()
         written = self._write(_sample(passages, self.writer.max_passages, self.seed), splits, folder / CHECKPOINTS)
+        made_of = written.funnel.rows[-1]["left"]
+        written.funnel.turn(MADE, given=made_of, left=len(written.questions), unit="questions")
         kept = self._filtered(written, passages, folder / CHECKPOINTS)
         if not kept:
-            raise UserError(f"{self.source}: {why_none(written, len(passages), self.writer.kind)}")
+            why = why_none(written, len(passages), self.writer.kind)
+            raise UserError(f"{self.source}: {why}{_left_behind(folder / CHECKPOINTS, written)}")
         write_records(folder / QUESTIONS, kept)
         write_rejections(folder / REJECTED, written.rejected)
         return figures_of(kept, written, splits) | {"groups": len(set(groups.values())), "usage": self.usage}
@@ -125,14 +137,13 @@ class _Step:
             return write_offline(passages, splits, writer=writer, seed=self.seed, folder=folder, scale=self.scale)
         from jobs.writers.taught import write_taught
 
-        self.teacher = self._open(writer.kind, writer.model, writer.endpoint, writer.budget, "writer")
         written = write_taught(passages, self.teacher, writer=writer, seed=self.seed)
         self.usage["writer"] = written.usage
         return written
 
     def _filtered(self, written: Written, passages: Sequence[Passage], folder: Path) -> list[Question]:
         """What is left of the writer's questions; the funnel and the rejections go on where it left them."""
-        asker = self._reader() if written.questions else None
+        asker = self._reader()
         kept, rejected, funnel = filter_questions(
             written.questions,
             passages,
@@ -148,14 +159,25 @@ class _Step:
             self.usage["writer" if self.writer.reader.kind == "writer" else "reader"] = asker.usage.figures()
         return kept
 
-    def _reader(self) -> Asker | None:
-        reader = self.writer.reader
-        if reader.kind in ("none", "writer"):
-            return None if reader.kind == "none" else self.teacher
-        left = _left(self.writer.budget, self.usage.get("writer", {}))
-        return self._open(reader.kind, reader.model, reader.endpoint, left, "writer.reader")
+    def _open_models(self) -> None:
+        """Open all that is asked before the first is paid: what is wrong with the last would waste what others cost."""
+        writer, reader = self.writer, self.writer.reader
+        if self.index and writer.found_within:
+            open_index(str(self.index))
+        if writer.kind != "offline":
+            self.teacher = self._open(writer.kind, writer.model, writer.endpoint, "writer")
+        if reader.kind == "writer":
+            self.reader = self.teacher
+        elif reader.kind != "none":
+            self.reader = self._open(reader.kind, reader.model, reader.endpoint, "writer.reader")
 
-    def _open(self, kind: str, model: str, endpoint: str, budget: Budget, section: str) -> Asker:
+    def _reader(self) -> Asker | None:
+        """The reader with what the writer left of the budget."""
+        if self.reader is None or self.reader is self.teacher:
+            return self.reader
+        return self.reader.within(_left(self.writer.budget, self.usage.get("writer", {})))
+
+    def _open(self, kind: str, model: str, endpoint: str, section: str) -> Asker:
         from jobs.asker import open_asker
 
         return open_asker(
@@ -164,9 +186,19 @@ class _Step:
             endpoint,
             concurrency=self.writer.concurrency,
             cache=self.writer.cache,
-            budget=budget,
+            budget=self.writer.budget,
             section=section,
         )
+
+
+def _left_behind(folder: Path, written: Written) -> str:
+    """Keep what was refused and the funnel where no result will stand, and say where; nothing if there is nothing."""
+    if not written.rejected:
+        return ""
+    folder.mkdir(exist_ok=True)
+    write_rejections(folder / REJECTED, written.rejected)
+    write_json(folder / "funnel.json", written.funnel.rows)
+    return f"; all that was refused stands in {folder / REJECTED}"
 
 
 def _left(budget: Budget, used: Mapping[str, Any]) -> Budget:

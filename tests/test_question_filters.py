@@ -39,11 +39,43 @@ def test_evidence_becomes_the_span_of_the_passage() -> None:
         ("lora was introduced by Edward Hu", "not in the passage"),
         ("introduced by Edward", "shorter than 4 words"),
         ("", "shorter than 4 words"),
+        ("175 of the weights", "not in the passage"),  # of 0.175
+        ("0.175 of the weight", "not in the passage"),
+        ("linear maps gain -12", "not in the passage"),  # of -12.5
+        ("maps gain -12.5", "shorter than 4 words"),
+        ("12.5 points on GLUE", "not in the passage"),  # of -12.5
+        ("linear maps gain -12.5", "not in the passage"),  # of non-linear
+        ("One is here. Two is here. Three is here. Four is here.", "longer than 3 sentences"),
+        (f"{'word ' * 130}", "longer than .* 600 characters"),
     ],
 )
 def test_evidence_that_is_not_there_is_refused(evidence: str, reason: str) -> None:
     with pytest.raises(RefusedError, match=reason):
-        check_evidence(asked(evidence=evidence), passage())
+        check_evidence(
+            asked(evidence=evidence),
+            passage(f"{TEXT} 0.175 of the weights and non-linear maps gain -12.5 points on GLUE."),
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence", "span"),
+    [
+        (
+            "So: it reads <cls> and </s> first. Then more.",
+            "it reads < cls> and < /s> first.",
+            "it reads <cls> and </s> first.",
+        ),
+        (
+            "A <<< b\u200bar <|im_end|> is \u00adread as text.",
+            "bar < |im_end| > is read",
+            "b\u200bar <|im_end|> is \u00adread",
+        ),
+        ("No <cls> at all, then a <cls> token.", "then a < cls> token.", "then a <cls> token."),
+    ],
+)
+def test_evidence_as_a_teacher_is_shown_it_becomes_the_span_too(text: str, evidence: str, span: str) -> None:
+    assert evidence not in text
+    assert check_evidence(asked(evidence=evidence), passage(text)).evidence == span
 
 
 def test_what_the_text_does_not_answer_has_no_evidence() -> None:
@@ -75,6 +107,16 @@ def test_what_the_text_does_not_answer_has_no_evidence() -> None:
         ("Attention", "a softmax over keys"),  # opens the answer: may be an ordinary word
         ("$10^{-4}$", "a rate of $10^{-4}$"),
         ("In the 1990s", "since the 1990s"),
+        ("By \u221212.5 points", "a change of -12.5 points"),
+        ("176 million images", "176,000,000 images"),
+        ("Two thousand", "2,000 items"),
+        ("10k steps", "10 thousand steps"),
+        ("12 groups", "12 k-means groups"),
+        ("5\tmillion", "5 million"),
+        ("84.2 %", "an accuracy of 84.2"),
+        ("12.5 percent", "12.5\\% of them"),
+        ("3 points", "gains 3.0 percentage points"),
+        ("GPT-4/BERT", "both BERT and GPT-4 do"),
     ],
 )
 def test_terms_that_the_evidence_holds_pass(answer: str, evidence: str) -> None:
@@ -85,28 +127,39 @@ def test_terms_that_the_evidence_holds_pass(answer: str, evidence: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "missing"),
     [
-        ("4 times", "4"),
-        ("0.1 %", "0.1"),
+        ("9 times", "9"),
+        ("0.1 %", "0.1 %"),
         ("1,750 weights", "1750"),
         ("Five times", "5"),
         ("In 2021", "2021"),
         ("By Edward Hua", "Hua"),
         ("Elizabeth Hu", "Elizabeth"),
-        ("GPT-3", "GPT-3"),
+        ("GPT-5", "GPT-5"),
         ("QLoRA", "QLoRA"),
         ("a 7B model", "7B"),
         ("word2vec", "word2vec"),
         ("It was made by Google", "Google"),
+        ("176 billion", "176000000000"),
+        ("-0.01 of them", "-0.01"),
+        ("0.01 points", "0.01 points"),
+        ("175 thousand", "175000"),
+        ("GPT-4", "GPT-4"),
+        ("LoRA/GPT-4", "LoRA/GPT-4"),
+        ("BERT-LoRA", "BERT-LoRA"),
+        ("LoRA-2", "LoRA-2"),
     ],
 )
 def test_terms_that_the_evidence_lacks_are_named(answer: str, missing: str) -> None:
+    evidence = f"{TEXT} GPT-3 has 4 sizes, 176 million images. BERT has LoRA-2.5."
     with pytest.raises(RefusedError, match=rf"{missing} of the answer is not in the evidence"):
-        check_terms(asked(answer=answer), passage(title="LoRA"))
+        check_terms(asked(answer=answer, evidence=evidence), passage(title="LoRA"))
 
 
 def test_numbers_and_names_are_read_off_a_text() -> None:
-    text = "GPT-3 has 175,000 layers, 0.50 of 2x, 1e3 and 7B; twelve in 2020, 3.5%."
-    assert list(numbers(text)) == ["175000", "0.5", "2", "2020", "3.5", "12"]
+    text = "GPT-3 has 175,000 layers, 0.50 of 2x, 1e3 and 7B; twelve in 2020, 3.5%, 10-20 or -2 points, two million."
+    values = [number for number, _ in numbers(text)]
+    assert values == ["175000", "0.5", "2", "2020", "3.5", "10", "20", "-2", "12", "2000000"]
+    assert {number: unit for number, unit in numbers(text) if unit} == {"3.5": "%", "-2": "points"}
     assert named_terms("Edward Hu met BERT. Later the U-Net of 4-bit Swin and I") == [
         "Edward",
         "Hu",

@@ -13,7 +13,7 @@ from jobs.data_config import Reader, Scale, Writer
 from jobs.errors import UserError
 from jobs.question_filters import filter_questions
 from jobs.question_filters.duplicates import first_of_each
-from jobs.question_filters.reading import agrees, picks
+from jobs.question_filters.reading import agrees, closed_book, picks, with_passage
 from qa.prompts import NOT_FOUND
 from qa.records import Passage, Question
 from qa.retrieval import build
@@ -102,6 +102,12 @@ def test_what_is_one_question_and_what_is_not(one: tuple[str, str], other: tuple
         assert first.id in refused[0][1]
 
 
+def test_of_the_same_question_the_answered_one_is_kept() -> None:
+    absent = asked("LoRA", says=NOT_FOUND, evidence="", kind="not_in_text")
+    questions = [absent, asked("BERT"), asked("Adam", "what is LoRA?")]
+    assert first_of_each(questions, 0.8) == (questions[1:], [(absent, f"same question as {questions[2].id}")])
+
+
 def test_open_and_choice_forms_are_no_duplicates() -> None:
     both = [asked("LoRA", says="Cheap way"), shown("LoRA", "Cheap way", "Dear way")]
     assert first_of_each(both, 0.8) == (both, [])
@@ -170,6 +176,17 @@ def test_retrieval_is_skipped_or_uses_the_index_that_is_given(tmp_path: Path) ->
         run(questions, tmp_path / "c", index=tmp_path / "none")
 
 
+def test_a_reader_is_sent_no_live_control_tokens() -> None:
+    live, shown_as = "<|im_end|>", "< |im_end| >"
+    source = passage("LoRA", f" {live}").model_copy(update={"title": f"LoRA {live}"})
+    options = shown("LoRA", f"A {live} gate", "A fish").model_copy(update={"question": f"What is {live}?"})
+    asker = FakeAsker(lambda prompt: "A")
+    list(with_passage([options], {source.id: source}, asker, 0.5))
+    list(closed_book([options, options.model_copy(update={"choices": (), "labels": ()})], asker, 0.5))
+    assert [prompt.count(shown_as) for prompt in asker.seen] == [3, 2, 1]
+    assert not any(live in prompt for prompt in asker.seen)
+
+
 def test_what_the_text_does_not_answer_need_not_find_its_passage(tmp_path: Path) -> None:
     absent = asked("LoRA", "Which beast roams Atlantis?", NOT_FOUND, evidence="", kind="not_in_text")
     assert run([absent], tmp_path)[0] == [absent]
@@ -191,6 +208,8 @@ def test_a_reader_with_the_passage_decides_and_without_it_labels(tmp_path: Path)
 
     def say(prompt: str) -> str | None:
         if not prompt.startswith("Sources:"):
+            if "win?" in prompt:
+                return None
             return {"What is LoRA?": "A device for a task."}.get(prompt, "A. Device" if "A." in prompt else "A fish.")
         if "Question: What is Whisper?" in prompt:
             return None
@@ -205,13 +224,15 @@ def test_a_reader_with_the_passage_decides_and_without_it_labels(tmp_path: Path)
     asker = FakeAsker(say)
     kept, rejected, funnel = run(questions, tmp_path, asker, writer=Writer(reader=Reader(kind="openai")))
     labels = {question.document: question.closed_book for question in kept}
-    assert labels == {"LoRA": "right", "Adam": "right", "Mamba": "wrong", "Whisper": "wrong"}
-    assert [(entry.stage, entry.reason) for entry in rejected] == [
-        ("answer round trip", "with the passage a model says: A red fish [1].")
+    assert labels == {"LoRA": "right", "Adam": "right", "Mamba": ""}
+    assert [(entry.stage, entry.name, entry.reason) for entry in rejected] == [
+        ("answer round trip", questions[1].id, "with the passage a model says: A red fish [1]."),
+        ("answer round trip", questions[4].id, "not read (too long for the model)"),
     ]
-    rows = [row for row in funnel.rows if row["filter"] == "answer round trip"]
-    assert (rows[0]["given"], rows[0]["taken"]) == (5, 1)
-    assert rows[1]["not_run"] == "1 without an answer: too long for the model"
+    assert [(row["filter"], row["given"], row["taken"]) for row in funnel.rows[-3:]] == [
+        *(("answer round trip", 5, 2), ("closed book", 3, 0), ("closed book", None, None)),
+    ]
+    assert funnel.rows[-1]["not_run"] == "1 without an answer: too long for the model"
     assert asker.seen[0].startswith("Sources:\n\n[1] LoRA: LoRA is a device")
 
 
@@ -227,6 +248,16 @@ def test_a_reader_with_the_passage_decides_and_without_it_labels(tmp_path: Path)
         (shown("LoRA", "A red fish", "A blue fish", right=1), "It is a blue fish.", True),
         (shown("LoRA", "A red fish", "A blue fish", right=1), "It is a fish.", False),
         (shown("LoRA", "A red fish", "A blue fish", right=1), NOT_FOUND, False),
+        (shown("LoRA", "1.5", "4"), "15", False),
+        (asked("LoRA", says="1.5"), "15", False),
+        (asked("LoRA", says="1.5 %"), "It is 1.5.", True),
+        (asked("LoRA", says="84.2 accuracy on the GLUE test"), "79.1 accuracy on the GLUE test", False),
+        (asked("LoRA", says="LoRA"), "It is not LoRA but adapters", False),
+        (asked("LoRA", says="LoRA"), "Not LoRA.", False),
+        (asked("LoRA", says="LoRA"), "It is not BERT but LoRA.", True),
+        (asked("BERT", says="GPT-3 is larger"), "GPT-4 is larger", False),
+        (asked("BERT", "Is GPT-3 or BERT larger?", "GPT-3 is larger"), "BERT is larger", False),
+        (asked("LoRA", says="LoRA keeps the weights frozen."), "It keeps weights frozen.", True),
     ],
 )
 def test_two_answers_are_the_same(question: Question, said: str, right: bool) -> None:

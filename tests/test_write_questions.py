@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from jobs.collect import collect
 from jobs.config import Dataset, Documents, Writer
 from jobs.data_config import Budget, Reader
 from jobs.errors import UserError
+from jobs.funnel import funnel_table
 from jobs.rejections import read_rejections
 from jobs.write_questions import write_questions
 from qa.prompts import NOT_FOUND
@@ -28,6 +32,7 @@ PAIR = {
     "kind": "method",
     "distractors": ["The adapter weights", "The optimizer state", "The learning rate"],
 }
+LARGE = {"prompt_tokens": 2090, "completion_tokens": 100, "total_tokens": 2190}
 LORA = "LoRA is a fine-tuning method for large models. It keeps the pretrained weights frozen and learns little."
 
 
@@ -89,11 +94,27 @@ def test_the_funnel_says_what_each_filter_took(sample: Path, tmp_path: Path) -> 
     figures = run(sample, tmp_path / "out")[0].figures
     rows = {row["filter"]: row for row in figures["funnel"]}
     assert list(rows) == [
-        *("wording of a fact", "ambiguous or asked already", "evidence", "terms", "stands alone", "metadata trivia"),
-        *("duplicates", "retrieval round trip", "answer round trip", "closed book"),
+        *("wording of a fact", "ambiguous or asked already", "questions made"),
+        *(
+            "evidence",
+            "terms",
+            "stands alone",
+            "metadata trivia",
+            "duplicates",
+            "retrieval round trip",
+            "answer round trip",
+            "closed book",
+        ),
     ]
     counted = {name: row["taken"] for name, row in rows.items() if row["taken"]}
     assert counted == figures["rejected_by_stage"]
+    facts, questions = rows["ambiguous or asked already"]["left"], rows["evidence"]["given"]
+    assert rows["questions made"] == {
+        **{"filter": "questions made", "given": facts, "taken": None, "left": questions, "unit": "questions"},
+    }
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(funnel_table(figures["funnel"]))
+    assert re.search(rf"questions made +{facts:,} +– +{questions:,} +questions", shown.getvalue())
     assert rows["retrieval round trip"]["left"] == figures["questions"]
     assert rows["closed book"]["not_run"].startswith("no reader configured")
 
@@ -121,10 +142,12 @@ def test_changed_code_writes_again(lora: Path, tmp_path: Path, monkeypatch: pyte
 def test_a_teacher_is_checked_and_read_back(server: ChatServer, lora: Path, tmp_path: Path) -> None:
     invented = PAIR | {"question": "What does LoRA double in size?", "evidence": "It doubles all of the weights there."}
 
+    bare = invented | {"question": "What does LoRA cut by half?", "distractors": []}
+
     def reply(request: dict) -> str:
         content = request["messages"][-1]["content"]
         if "response_format" in request:
-            return json.dumps({"pairs": [PAIR, invented]})
+            return json.dumps({"pairs": [PAIR, invented, bare]})
         return "The pretrained weights [1]." if content.startswith("Sources:") else "B"
 
     server.reply = reply
@@ -135,8 +158,9 @@ def test_a_teacher_is_checked_and_read_back(server: ChatServer, lora: Path, tmp_
         (PAIR["question"], PAIR["answer"], True),
     ]
     assert {q.evidence for q in questions} == {PAIR["evidence"]}
+    assert (record.figures["without_choices"], record.figures["funnel"][3]["left"]) == (1, 5)
     assert [q.closed_book for q in questions] == ["wrong", "right" if questions[1].answer == "B" else "wrong"]
-    assert record.figures["rejected_by_stage"] == {"evidence": 2}
+    assert record.figures["rejected_by_stage"] == {"evidence": 3}
     assert record.figures["usage"]["writer"]["requests"] == len(server.requests) == 5
     asked = len(server.requests)
     run(lora, tmp_path / "again", taught(server, tmp_path, reader=Reader(kind="writer")))
@@ -145,12 +169,12 @@ def test_a_teacher_is_checked_and_read_back(server: ChatServer, lora: Path, tmp_
 
 def test_a_spent_budget_ends_well_and_says_so(server: ChatServer, lora: Path, tmp_path: Path) -> None:
     server.reply = lambda request: json.dumps({"pairs": [PAIR]}) if "response_format" in request else PAIR["answer"]
-    writer = taught(server, tmp_path, reader=Reader(kind="writer"), budget=Budget(tokens=500))
-    figures = run(lora, tmp_path / "out", writer)[0].figures
-    assert figures["questions"] == 2
-    assert "500 tokens" in figures["usage"]["writer"]["stopped"]
-    unread = [row for row in figures["funnel"] if "without an answer" in row.get("not_run", "")]
-    assert unread
+    server.usage = LARGE
+    writer = taught(server, tmp_path, reader=Reader(kind="writer"), budget=Budget(tokens=2200))
+    with pytest.raises(
+        UserError, match=r"'answer round trip' refused 2, such as: not read \(the budget of 2,?200 tokens"
+    ):
+        run(lora, tmp_path / "out", writer)
     tiny = taught(server, tmp_path, cache=str(tmp_path / "empty"), budget=Budget(tokens=1))
     with pytest.raises(UserError, match="'budget' refused 1, such as: the budget of 1 tokens has no room"):
         run(lora, tmp_path / "none", tiny)
@@ -177,6 +201,44 @@ def test_what_cannot_be_asked_is_an_error(lora: Path, tmp_path: Path, server: Ch
     with pytest.raises(UserError, match=r"'evidence' refused 2, such as: evidence is not in the passage"):
         run(lora, tmp_path / "out", taught(server, tmp_path))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_paid_run_refused_can_be_read_where_nothing_is_left(
+    server: ChatServer, lora: Path, tmp_path: Path
+) -> None:
+    server.reply = lambda request: json.dumps({"pairs": [PAIR | {"evidence": "never in the passage at all"}]})
+    with pytest.raises(UserError, match="all that was refused stands in") as failure:
+        run(lora, tmp_path / "out", taught(server, tmp_path))
+    path = Path(str(failure.value).rpartition("stands in ")[2])
+    assert [(entry.stage, json.loads(entry.text)["question"]) for entry in read_rejections(path)] == [
+        ("evidence", PAIR["question"])
+    ] * 2
+    rows = json.loads((path.parent / "funnel.json").read_text())
+    assert [row["taken"] for row in rows if row["filter"] == "evidence"] == [2]
+    assert path.is_relative_to(tmp_path / "out.partial")
+    server.reply = lambda request: json.dumps({"pairs": [PAIR]})
+    run(lora, tmp_path / "out", taught(server, tmp_path, cache=str(tmp_path / "other")))
+    assert sorted(entry.name for entry in tmp_path.glob("out*")) == ["out"]
+
+
+def test_all_that_is_asked_is_opened_before_anything_is_paid(server: ChatServer, lora: Path, tmp_path: Path) -> None:
+    server.reply = lambda request: json.dumps({"pairs": [PAIR]})
+    with pytest.raises(UserError, match=r"writer\.reader\.model"):
+        run(lora, tmp_path / "out", taught(server, tmp_path, reader=Reader(kind="openai")))
+    (tmp_path / "index").mkdir()
+    with pytest.raises(UserError, match="build the index again"):
+        run(lora, tmp_path / "out", taught(server, tmp_path), index=tmp_path / "index")
+    assert server.requests == []
+
+
+def test_a_reader_of_its_own_has_what_the_writer_leaves(server: ChatServer, lora: Path, tmp_path: Path) -> None:
+    server.reply = lambda request: json.dumps({"pairs": [PAIR]}) if "response_format" in request else PAIR["answer"]
+    reader = Reader(kind="openai", model="r", endpoint=server.address)
+    used = run(lora, tmp_path / "out", taught(server, tmp_path, reader=reader))[0].figures["usage"]
+    assert (used["writer"]["requests"], used["reader"]["requests"]) == (1, 4)
+    server.usage, budget = LARGE, Budget(tokens=2200)
+    with pytest.raises(UserError, match=r"not read \(the budget of 10 tokens"):
+        run(lora, tmp_path / "b", taught(server, tmp_path, reader=reader, budget=budget, cache=str(tmp_path / "x")))
 
 
 def test_the_command_prints_the_funnel_and_where_the_rejected_are(lora: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.data_config import Scale, Writer
-from jobs.documents import Rejection
+from jobs.documents import Rejection, collapse
 from jobs.funnel import Funnel
 from jobs.question_filters.alone import check_alone
 from jobs.question_filters.duplicates import first_of_each
@@ -45,7 +45,7 @@ def filter_questions(
 ) -> tuple[list[Question], list[Rejection], Funnel]:
     """What is kept, in order, what was refused, and the funnel. `asker` is the model that reads; None: nobody does.
 
-    State of shards is kept under `folder`. Questions that the reader gave no answer to are kept as they are.
+    State of shards is kept under `folder`. A question that the reader did not get to is refused.
     """
     run = _Run(list(questions), {passage.id: passage for passage in passages})
     run.check(folder, scale)
@@ -110,15 +110,15 @@ class _Run:
             for stage in (ANSWER, CLOSED_BOOK):
                 self.funnel.skip(stage, "no reader configured (writer.reader.kind)")
             return
-        kept, refused, unread = [], [], Counter[str]()
+        kept, refused = [], []
         for question, agreed, said in with_passage(self.questions, self.passages, asker, agreement):
-            if agreed is False:
-                refused.append((question, f"with the passage a model says: {' '.join(said.split())[:200]}"))
-            else:
+            if agreed:
                 kept.append(question)
-                unread.update([said] if agreed is None else [])
+            elif agreed is None:
+                refused.append((question, f"not read ({said})"))
+            else:
+                refused.append((question, f"with the passage a model says: {collapse(said)[:200]}"))
         self._take(ANSWER, kept, refused)
-        self._unread(ANSWER, unread)
         self._label(asker, agreement)
 
     def _label(self, asker: Asker, agreement: float) -> None:
@@ -130,17 +130,14 @@ class _Run:
             labelled.append(question.model_copy(update={"closed_book": label}))
             unread.update([said] if right is None else [])
         self._take(CLOSED_BOOK, labelled, [])
-        self._unread(CLOSED_BOOK, unread)
+        for problem, count in unread.most_common(3):
+            self.funnel.skip(CLOSED_BOOK, f"{count} without an answer: {problem}")
 
     def _take(self, stage: str, kept: list[Question], refused: Iterable[tuple[Question, str]]) -> None:
         before = len(self.rejected)
         self.rejected += [rejection(question, stage, reason) for question, reason in refused]
         self.funnel.add(stage, len(self.questions), len(self.rejected) - before)
         self.questions = kept
-
-    def _unread(self, stage: str, problems: Counter[str]) -> None:
-        for problem, count in problems.most_common(3):
-            self.funnel.skip(stage, f"{count} without an answer: {problem}")
 
 
 def check_shard(items: Iterable[dict]) -> Iterator[dict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from jobs.documents import collapse
 from jobs.question_filters.refused import RefusedError
 from qa.records import Passage, Question
 
@@ -74,7 +75,7 @@ _EMPTY = set(
 
 def check_alone(question: Question, passage: Passage) -> Question:
     """The question as it is. Raises `RefusedError` naming the words that point outside of it."""
-    text = " ".join(question.question.split())
+    text = collapse(question.question)
     if question.choices:
         text = _OPTIONS.sub("of", text)  # what follows is shown
     for what, pattern in POINTERS.items():

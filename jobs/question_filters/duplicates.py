@@ -1,4 +1,4 @@
-"""Duplicates among questions: the same words in one form, or nearly; the one that comes first is kept.
+"""Duplicates among questions: the same words in one form, or nearly; the first that has an answer is kept.
 
 MinHash finds the candidates, the exact Jaccard similarity of the words of question and answer decides. Two questions
 that differ in a number or a named term are never one, so that only those that share all of them are compared. The open
@@ -7,15 +7,12 @@ and the multiple-choice form of a question are no duplicates of each other.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from jobs.shingles import LikeSets
+from jobs.telling import signed_words, telling
 from qa.records import Question
-
-PERMUTATIONS, MISSED = 128, 0.01  # share of the pairs of just the least similarity that may be no candidates
-_EDGES = "\"'`“”‘’()[]{}<>,;:!?."
-_ARTICLES = {"a", "an", "the"}
 
 
 def first_of_each(questions: Sequence[Question], near: float) -> tuple[list[Question], list[tuple[Question, str]]]:
@@ -23,9 +20,10 @@ def first_of_each(questions: Sequence[Question], near: float) -> tuple[list[Ques
     once: list[Question] = []
     refused: list[tuple[Question, str]] = []
     first: dict[tuple[bool, str], str] = {}
+    for question in sorted(questions, key=lambda question: question.kind == "not_in_text"):
+        first.setdefault(_wording(question), question.id)
     for question in questions:
-        key = (bool(question.choices), " ".join(_words(question.question)).casefold())
-        if (twin := first.setdefault(key, question.id)) != question.id:
+        if (twin := first[_wording(question)]) != question.id:
             refused.append((question, f"same question as {twin}"))
         else:
             once.append(question)
@@ -34,59 +32,37 @@ def first_of_each(questions: Sequence[Question], near: float) -> tuple[list[Ques
     return [question for place, question in enumerate(once) if place not in twins], refused
 
 
+def _wording(question: Question) -> tuple[bool, str]:
+    return bool(question.choices), " ".join(signed_words(question.question)).casefold()
+
+
 def _near(questions: Sequence[Question], near: float) -> Iterator[tuple[int, str]]:
     """Place and reason of every question that is nearly one before it."""
     alike: dict[tuple[bool, frozenset[str]], list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
-        alike[bool(question.choices), _telling(question)].append(place)
+        alike[bool(question.choices), telling(question.question, question.answer_text)].append(place)
     for places in alike.values():
         if len(places) > 1:
             yield from _near_among([(place, questions[place]) for place in places], near)
 
 
 def _near_among(questions: Sequence[tuple[int, Question]], near: float) -> Iterator[tuple[int, str]]:
-    from rensa import RMinHash, RMinHashLSH
-
-    bags = [_bag(question) for _, question in questions]
-    index = RMinHashLSH(threshold=near, num_perm=PERMUTATIONS, num_bands=_bands(near))
-    sketches = RMinHash.from_token_sets([sorted(bag) for bag in bags], PERMUTATIONS, 17)
+    kept = LikeSets(near)
     for number, (place, question) in enumerate(questions):
-        for other in sorted(index.query(sketches[number])):
-            similarity = len(bags[number] & bags[other]) / len(bags[number] | bags[other])
+        bag = _bag(question)
+        for other, similarity in kept.like(bag):
             twin = questions[other][1]
-            if similarity >= near and not _opening(question) ^ _opening(twin):
+            if not _opening(question) ^ _opening(twin):
                 yield place, f"nearly the same question as {twin.id} (similarity {similarity:.2f})"
                 break
         else:
-            index.insert(number, sketches[number])
-
-
-def _bands(near: float) -> int:
-    """As few bands as find enough: with 64, 20,000 questions of one form take 133 s, with 32 less than one."""
-    for rows in (8, 4, 2):
-        if (1 - near**rows) ** (PERMUTATIONS // rows) <= MISSED:
-            return PERMUTATIONS // rows
-    return PERMUTATIONS
-
-
-def _words(text: str) -> list[str]:
-    """Words with their own signs (C++, A*, k-means), without articles and punctuation around them."""
-    words = (word.strip(_EDGES).removesuffix("'s") for word in text.replace("’", "'").split())
-    return [word for word in words if word and word.casefold() not in _ARTICLES]
+            kept.add(number, bag)
 
 
 def _bag(question: Question) -> set[str]:
-    return {word.casefold() for word in _words(f"{question.question} {question.answer_text}")}
-
-
-def _telling(question: Question) -> frozenset[str]:
-    """Numbers and names, which no two questions that are one may differ in."""
-    texts = _words(question.question), _words(question.answer_text)
-    inner = (word for words in texts for word in words[1:] if re.search(r"\d|[A-Z]", word))
-    opening = (word for words in texts for word in words[:1] if re.search(r"\d|.[A-Z]", word))
-    return frozenset(word.casefold() for word in (*inner, *opening))
+    return {word.casefold() for word in signed_words(f"{question.question} {question.answer_text}")}
 
 
 def _opening(question: Question) -> set[str]:
     """The answer's first word, which is spelled large whether it is a name or not."""
-    return {word.casefold() for word in _words(question.answer_text)[:1]}
+    return {word.casefold() for word in signed_words(question.answer_text)[:1]}

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jobs.question_filters.terms import missing_number, missing_terms
+from jobs.writers.pairs import quotable
 from qa.prompts import Message, ask_messages, letter_messages, sources_messages
 from qa.records import Passage, Question
 from qa.scoring import abstains, normalise, token_f1, without_marks
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from jobs.asker import Asker, Reply
 
 REPLY_TOKENS = 256  # an answer is a sentence
+_DENIED = (
+    r"\b(?:not|no|nor|never|without|cannot|isnt|arent|wasnt|werent|doesnt|dont|didnt|rather than|instead of|unlike) "
+)
 Verdict = tuple[Question, "bool | None", str]  # None: no answer was had; then what was said, or why not
 
 
@@ -24,7 +29,7 @@ def with_passage(
 
     def messages(question: Question) -> list[Message]:
         source = passages[question.passage]
-        return sources_messages(question.question, [(source.title, source.text)])
+        return sources_messages(quotable(question.question), [(quotable(source.title), quotable(source.text))])
 
     for question, reply in _asked(questions, messages, asker, "reading passages"):
         yield _verdict(question, reply, agrees(question, reply.text, agreement))
@@ -34,9 +39,10 @@ def closed_book(questions: Sequence[Question], asker: Asker, agreement: float) -
     """Whether the answer given without the passage is right; multiple-choice questions show their options."""
 
     def messages(question: Question) -> list[Message]:
+        asked = quotable(question.question)
         if question.choices:
-            return letter_messages(question.question, question.choices, question.labels)
-        return ask_messages(question.question)
+            return letter_messages(asked, [quotable(choice) for choice in question.choices], question.labels)
+        return ask_messages(asked)
 
     for question, reply in _asked(questions, messages, asker, "asking closed-book"):
         yield _verdict(question, reply, picks(question, reply.text) or agrees(question, reply.text, agreement))
@@ -58,17 +64,30 @@ def _verdict(question: Question, reply: Reply, agreed: bool) -> Verdict:
 def agrees(question: Question, said: str, agreement: float) -> bool:
     """Whether an answer in words is the one on record; the citation marks in it do not count.
 
-    Open: token F1 of `agreement` or more, or the whole answer on record as one phrase of it, since a product's answer
-    is a sentence. Multiple choice: closer to the right option than to any other. Not in the text: it says so.
+    Every number of the answer on record is in it, and every named term. Open: token F1 of `agreement` or more, or the
+    whole answer on record as one phrase of it, since a product's answer is a sentence. Multiple choice: closer to the
+    right option than to any other. Not in the text: it says so.
     """
     text = without_marks(said)
     if question.kind == "not_in_text":
         return abstains(text)
+    if missing_number(question.answer_text, text) or not _same_names(question, text):
+        return False
     if question.choices:
         scores = [token_f1(text, [choice]) for choice in question.choices]
         return all(scores[question.gold] > score for place, score in enumerate(scores) if place != question.gold)
-    whole = f" {normalise(question.answer_text)} " in f" {normalise(text)} "
-    return whole or token_f1(text, [question.answer_text]) >= agreement
+    answer, given = normalise(question.answer_text), normalise(text)
+    affirmed = re.sub(rf"{_DENIED}{re.escape(answer)}\b", " ", given)
+    if f" {answer} " in f" {affirmed} ":
+        return True
+    return affirmed == given and token_f1(text, [question.answer_text]) >= agreement
+
+
+def _same_names(question: Question, said: str) -> bool:
+    """Whether the names of the answer are said; those of the question too may be left out where no other is said."""
+    missing = missing_terms(question.answer_text, said)
+    asked = not set(missing) & set(missing_terms(question.answer_text, question.question))
+    return not missing or (asked and not missing_terms(said, question.answer_text))
 
 
 def picks(question: Question, said: str) -> bool:

@@ -43,14 +43,15 @@ def _built(passages: Iterable[Passage], folder: Path) -> Path:
 
 
 def _found(items: Iterable[dict], *, index: str, most: int) -> Iterator[dict]:
-    searched = _load(index)
+    searched = open_index(index)
     for item in items:
         hits = [hit.passage.id for hit in searched.search(item["question"], most)]
         yield {"place": hits.index(item["passage"]) + 1 if item["passage"] in hits else 0}
 
 
 @lru_cache(maxsize=1)  # checking its files takes longer than a shard's searches
-def _load(folder: str) -> Index:
+def open_index(folder: str) -> Index:
+    """The index of a folder. Raises `UserError` where it cannot be used."""
     try:
         return Index.load(Path(folder))
     except RetrievalError as error:

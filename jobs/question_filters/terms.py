@@ -1,10 +1,11 @@
 """Numbers and named terms of an answer must stand in its evidence, or in the title, section or question.
 
-Numbers: 1,000 is 1000, 90 % is 90, 2× is 2, 0.50 is 0.5, and `three` is 3. Named terms: every word with a capital
-beyond its first letter, or with a digit and a letter (LoRA, GPT-3, 7B, word2vec), and every capitalised word, unless it
-opens the answer or a sentence of it; an opening one counts where another capitalised word follows (Edward Hu). Letter
-case, hyphens, spaces (fine-tuning, fine tuning, finetuning) and a plural's s make no difference. What a wrong option
-of a multiple-choice question names is not asked about.
+Numbers: 1,000 is 1000, 0.50 is 0.5, 2× is 2, `three` is 3 and 176 million is 176000000; a sign counts (-12.5), and per
+cent are not points, though a number without a unit may be either. Named terms: every word with a capital beyond its
+first letter, or with a digit and a letter (LoRA, GPT-3, 7B, word2vec), and every capitalised word, unless it opens the
+answer or a sentence of it; an opening one counts where another capitalised word follows (Edward Hu). Letter case,
+hyphens, spaces (fine-tuning, fine tuning, finetuning) and a plural's s make no difference. What a wrong option of a
+multiple-choice question names is not asked about.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from decimal import Decimal
 
 from jobs.question_filters.refused import RefusedError
 from qa.records import Passage, Question
@@ -20,8 +22,16 @@ NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
 ).split()
-_NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)\d+(?:[,\u202f\u00a0_]\d{3})*(?:\.\d+)?(?![\d_])|(?<![\w.])\.\d+")
-_PARTS = re.compile(r"[^\W_]+")
+SCALES = {"thousand": 3, "k": 3, "million": 6, "billion": 9, "trillion": 12}  # powers of ten
+_SCALE = r"(?:[\s-]?(?P<scale>(?:thousand|[mb]illion|trillion)s?\b|(?<![\s-])[kK](?![^\W_])))?"
+_UNIT = r"(?:\s?\\?(?P<percent>%|percent\b|per cent\b)(?!-|\s?points?)|%?\s?(?:[^\W\d]+ )?(?P<points>points?\b))?"
+_NUMBER = re.compile(
+    r"(?P<sign>(?:(?<=[\s(\[{$=~,:<>/|^])|^)-)?(?<![\w.])(?<![A-Za-z]-)"
+    r"(?P<number>\d+(?:[,\u202f\u00a0_]\d{3})*(?:\.\d+)?(?![\d_])|\.\d+)" + _SCALE + _UNIT
+)
+_WORD = re.compile(rf"(?<![^\W_])(?P<number>{'|'.join(NUMBER_WORDS[2:])})(?![^\W_])" + _SCALE + _UNIT, re.I)
+_NAME = re.compile(r"[A-Za-z]{2,}|[A-Z](?![a-z])|[a-z]\d")  # after a number: 7B and 2D are names, 10x is a number
+_PARTS = re.compile(r"[^\W_]+(?:(?<=\d)\.\d[^\W_]*)*")  # GPT-3.5 is no GPT-3
 _EDGES = "\"'`“”‘’()[]{}<>,;:!?*$|."
 _DASHES = re.compile(r"[‐‑‒–—−]")
 
@@ -31,34 +41,48 @@ def check_terms(question: Question, passage: Passage) -> Question:
     if question.kind == "not_in_text":
         return question
     context = "\n".join((question.evidence, passage.title, passage.section, question.question))
-    answer, known = _plain(question.answer_text), _plain(context)
-    stated = set(numbers(known))
-    for number in numbers(answer):
-        if number not in stated:
-            raise RefusedError(f"number {number} of the answer is not in the evidence")
-    words = [_singular(word.casefold()) for word in _PARTS.findall(known)]
-    for term in named_terms(answer):
-        if not _holds(words, term):
-            raise RefusedError(f"{term} of the answer is not in the evidence")
+    if missing := missing_number(question.answer_text, context):
+        raise RefusedError(f"number {missing} of the answer is not in the evidence")
+    for term in missing_terms(question.answer_text, context):
+        raise RefusedError(f"{term} of the answer is not in the evidence")
     return question
 
 
-def numbers(text: str) -> Iterator[str]:
-    """Every number of a text that is no part of a name, in one spelling; number words too."""
+def missing_number(answer: str, context: str) -> str:
+    """The first number of an answer that does not stand in its context, or not in that unit; empty: none."""
+    known = set(numbers(context))
+    stated = {value for value, _ in known}
+    for value, unit in numbers(answer):
+        if value not in stated or (unit and not {(value, unit), (value, "")} & known):
+            return f"{value} {unit}".strip()
+    return ""
+
+
+def missing_terms(answer: str, context: str) -> list[str]:
+    """The named terms of an answer that do not stand in its context."""
+    words = [_singular(word.casefold()) for word in _PARTS.findall(_plain(context))]
+    return [term for term in named_terms(_plain(answer)) if not _holds(words, term)]
+
+
+def numbers(text: str) -> Iterator[tuple[str, str]]:
+    """Every number of a text that is no part of a name, in one spelling, with its unit: %, points or none."""
+    text = _plain(text)
     for found in _NUMBER.finditer(text):
-        if not re.match(
-            r"[A-Za-z]{2,}|[A-Z](?![a-z])|[a-z]\d", text[found.end() :]
-        ):  # 7B and 2D are names, 10x is a number
-            yield _spelling(found[0])
-    for word in _PARTS.findall(text.casefold()):
-        if word in NUMBER_WORDS[2:]:  # `one` is mostly a pronoun, and zero-shot has no number in it
-            yield str(NUMBER_WORDS.index(word))
+        if found["scale"] or not _NAME.match(text, found.end("number")):
+            number = re.sub(r"[,\u202f\u00a0_]", "", found["number"])
+            yield _spelling(f"{found['sign'] or ''}{number}", found["scale"]), _unit(found)
+    for found in _WORD.finditer(text):  # `one` is mostly a pronoun, and zero-shot has no number in it
+        yield _spelling(str(NUMBER_WORDS.index(found["number"].casefold())), found["scale"]), _unit(found)
 
 
-def _spelling(number: str) -> str:
-    whole, _, decimals = re.sub(r"[,\u202f\u00a0_]", "", number).partition(".")
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    return f"{whole}.{decimals}" if decimals else whole
+def _spelling(number: str, scale: str | None) -> str:
+    power = SCALES[scale.casefold().removesuffix("s")] if scale else 0
+    value = f"{Decimal(number).scaleb(power):f}"
+    return (value.rstrip("0").rstrip(".") if "." in value else value) or "0"
+
+
+def _unit(found: re.Match[str]) -> str:
+    return "%" if found["percent"] else "points" if found["points"] else ""
 
 
 def named_terms(text: str) -> list[str]:
@@ -80,7 +104,7 @@ def _counts(words: list[str], place: int, opens: list[bool]) -> bool:
 def _is_name(word: str) -> bool:
     letters, digits = re.search(r"[^\W\d_]", word), re.search(r"\d", word)
     if digits and letters:
-        return not re.fullmatch(r"[\d.,]+(x|th|st|nd|rd|s|-[a-z-]+)", word)  # 10x, 3rd, 1990s, 4-bit: numbers
+        return not re.fullmatch(r"[\d.,]+(x|[kK]|th|st|nd|rd|s|-[a-z-]+)", word)  # 10x, 10k, 3rd, 1990s, 4-bit: numbers
     return bool(re.search(r".[A-Z]", word))
 
 
@@ -104,7 +128,8 @@ def _holds(words: list[str], term: str) -> bool:
                 return True
             if len(joined) >= len(squashed):
                 break
-    return len(parts) > 1 and all(part in words for part in parts)  # BERT/RoBERTa of `BERT and RoBERTa`
+    sides = term.split("/")  # BERT/RoBERTa of `BERT and RoBERTa`
+    return len(sides) > 1 and all(re.search(r"[^\W\d_]", side) and _holds(words, side) for side in sides)
 
 
 def _singular(word: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from jobs.documents import collapse
 from jobs.question_filters.refused import RefusedError
 from qa.records import Passage, Question
 
@@ -80,7 +81,7 @@ TRIVIA = {what: re.compile("|".join(patterns), re.I) for what, patterns in _TRIV
 
 def check_trivia(question: Question, passage: Passage) -> Question:
     """The question as it is. Raises `RefusedError` where it asks for metadata of a document."""
-    text = " ".join(question.question.split())
+    text = collapse(question.question)
     for what, pattern in TRIVIA.items():
         if pattern.search(text):
             raise RefusedError(f"asks about a document, not its matter: {what}")
