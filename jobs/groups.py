@@ -18,6 +18,7 @@ from jobs.sources.arxiv_ids import parse_id
 
 _OPENING = 1500  # characters
 _TITLE, _PHRASE = 3, 4  # words of a title that says enough by itself, and of one looked for in a text
+_LONG = 6  # words of a title that is no term, whatever its case
 _COMPANION = 3  # documents that an opening names at most; a survey or a course names more
 _NAMED_BY = 3  # openings that name a title at most; more name a term ("The Hugging Face Hub"), not a document
 _NAMED = re.compile(
@@ -25,6 +26,7 @@ _NAMED = re.compile(
     r"(\d{4}\.\d{4,5}|[a-z-]+(?:\.[a-z]{2})?/\d{7})",
     re.I,
 )
+_TERM = re.compile(r"(?:[^()\s]+ ){1,6}\([A-Za-z-]*[A-Z]{2}[A-Za-z-]*\)")  # a title that is a term and its acronym
 _FILE = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?:v\d+)?(?!\d)")  # an arXiv number in a file's name
 
 Words = tuple[str, ...]
@@ -60,7 +62,7 @@ def group_documents(documents: Iterable[DocumentText]) -> dict[str, str]:
 
 
 def _look(document: DocumentText) -> _Seen:
-    opening = document.text[:_OPENING]
+    opening = "\n".join(map(collapse, re.split(r"\n\s*\n", document.text[:_OPENING])))
     texts = (document.title, document.source, opening)
     own = {found.paper for text in (document.document, document.source) if (found := parse_id(text))}
     own |= {number.partition("v")[0] for number in _FILE.findall(document.document)}
@@ -72,7 +74,7 @@ def _look(document: DocumentText) -> _Seen:
         title=tuple(words_of(document.title)),
         written=collapse(document.title),
         source=collapse(document.source),
-        texts=tuple(map(collapse, texts)),
+        texts=(collapse(document.title), collapse(document.source), opening),
     )
 
 
@@ -116,7 +118,7 @@ def _titled(seen: Sequence[_Seen]) -> list[list[list[int]]]:
     titles: dict[Words, list[int]] = defaultdict(list)
     heads: dict[Words, set[Words]] = defaultdict(set)
     for number, one in enumerate(seen):
-        if len(one.title) >= _PHRASE:
+        if len(one.title) >= _PHRASE and not _TERM.fullmatch(one.written):
             titles[one.title].append(number)
             heads[one.title[:_PHRASE]].add(one.title)
     named = [_titles_in(one, heads, titles, seen) - {one.title} for one in seen]
@@ -127,16 +129,23 @@ def _titled(seen: Sequence[_Seen]) -> list[list[list[int]]]:
 def _titles_in(
     one: _Seen, heads: Mapping[Words, set[Words]], titles: Mapping[Words, Sequence[int]], seen: Sequence[_Seen]
 ) -> set[Words]:
-    """Every title that stands whole, as it is written, in a document's title or opening, or in the source's address.
+    """Every title that stands whole in a document's title or opening, or in the source's address.
 
-    Its letters must be as they are: "multi-head attention" in a sentence is a term, "Multi-Head Attention" a title.
+    A title of few words must stand there as it is written and between marks: “The Model Hub is free” uses a term.
     """
     found: set[Words] = set()
     for text in one.texts:
         words = tuple(words_of(text))
         for start, head in enumerate(runs_of(words, _PHRASE)):
             for title in heads.get(head, ()):
-                as_written = text == one.source or any(seen[place].written in text for place in titles[title])
-                if as_written and words[start : start + len(title)] == title:
+                told = len(title) >= _LONG or text == one.source
+                if words[start : start + len(title)] == title and (
+                    told or any(_between_marks(seen[place].written, text) for place in titles[title])
+                ):
                     found.add(title)
     return found
+
+
+def _between_marks(title: str, text: str) -> bool:
+    """Whether a title stands by itself: quoted, as an item or a line of its own; not as words of a sentence."""
+    return re.search(rf"(?:^|[^\w\s,]) ?{re.escape(title)}(?= ?(?:[^\w\s,'’]|$))", text, re.M) is not None

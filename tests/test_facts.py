@@ -68,6 +68,21 @@ def test_every_wording_of_the_articles_is_read(sentence: str, expected: list[tup
         "LoRA is the largest method and contains other ones.",
         "LoRA is an example for others to read.",
         "LoRA is the combination of the two.",
+        "LoRA is a technique that addresses another bottleneck: memory.",
+        "Weak LoRA is the dominant form of supervision.",
+        "LoRA is a ceiling nobody hits in practice.",
+        "LoRA is the process id of the hanging python process.",
+        "LoRA is the 9.7% derived above as a share of traffic.",
+        "LoRA is a per user metric.",
+        "LoRA is a type of network.",
+        "`(k-1)/(n-1)` = `3/31` is a share of traffic.",
+        "Naive BFS is the most obvious way to perform pre-composition.",
+        "NER is a fundamental step for most of the information extraction pipelines.",
+        "Samoa SAMOA is a framework for data streams.",
+        "Dividing the prompt-token count by TTFT does not produce throughput.",
+        "LoRA therefore does not produce throughput.",
+        "A large LoRA is a method for memory.",
+        "A Process was introduced by Edward Hu in 2021.",
     ],
 )
 def test_what_does_not_stand_alone_is_refused(sentence: str) -> None:
@@ -80,6 +95,34 @@ def test_a_common_word_is_a_subject_only_where_the_heading_names_it() -> None:
     assert facts(sentence, title="Pruning") == []
     assert facts("Change is a property of languages.", title="The social dynamics of language change") == []
     assert facts("Dropout is a regularisation method.", title="Regularisation: Dropout") != []
+
+
+def test_what_is_defined_may_have_an_article() -> None:
+    definition = "A Markov decision process (MDP) is a model for how a system evolves."
+    assert facts(definition) == [
+        ("acronym", "MDP", "Markov decision process"),
+        ("kind", "A Markov decision process (MDP)", "model for how a system evolves"),
+    ]
+    assert facts("A Unigram model is a type of language model.") == [
+        ("kind", "A Unigram model", "type of language model")
+    ]
+    sentence = "An autoencoder is a network that copies its input."
+    assert facts(sentence) == []
+    assert facts(sentence, title="Autoencoders: Autoencoder") == [
+        ("kind", "An autoencoder", "network that copies its input")
+    ]
+    asked = {question_text("kind", "A Unigram model", "", seed, choices=False) for seed in range(40)}
+    assert "What is a Unigram model?" in asked
+
+
+def test_a_value_ends_where_another_thing_is_told() -> None:
+    assert facts("LoRA does not support versions, which is an oversight.") == [
+        ("limitation", "LoRA", "support versions")
+    ]
+    assert facts("LoRA is an advanced framework and only functions on Linux.") == [
+        ("kind", "LoRA", "advanced framework")
+    ]
+    assert facts("LoRA reached scores above a human expert.") == [("result", "LoRA", "scores above a human expert")]
 
 
 def test_sentences_keep_their_places() -> None:

@@ -97,9 +97,25 @@ def test_companion_posts() -> None:
         document("post-2", f"A tour of “Low-Rank Adaptation of Large Language Models”. {prose(2)}"),
         document("post-3", source="https://blog.example/low-rank-adaptation-of-large-language-models"),
         document("late", f"{prose(3)} arXiv:2106.09685"),
-        document("term", f"We use low-rank adaptation of large language models. {prose(4)}"),
+        document("term", f"We use low-rank adaptation of language models. {prose(4)}"),
     ]
     assert together(documents) == {frozenset({"arxiv:2106.09685", "post-1", "post-2", "post-3"})}
+
+
+def test_a_long_title_is_named_whatever_its_case_and_a_short_one_by_itself() -> None:
+    documents = [
+        document("paper", title="LoRA: Low-Rank Adaptation of Large Language Models"),
+        document("post", f"LoRA - Low-rank adaptation of large language models, explained. {prose(1)}"),
+        document("part", title="Understanding Training Loss Patterns"),
+        document("index", f"Parts:\n\n- Understanding Training Loss Patterns - spikes and others. {prose(2)}"),
+        document("hub", title="The Great Model Hub"),
+        document("chapter", f"The Great Model Hub is not limited to models. {prose(3)}"),
+        document("mdp", title="Markov Decision Process (MDP)"),
+        document("agent", f"It acts in:\n\nMarkov Decision Process (MDP)\n\n{prose(4)}"),
+        document("bert", title="Bidirectional Encoder Representations from Transformers (BERT)"),
+        document("facts", f"We use Bidirectional Encoder Representations from Transformers (BERT). {prose(5)}"),
+    ]
+    assert together(documents) == {frozenset({"paper", "post"}), frozenset({"part", "index"})}
 
 
 def test_a_survey_is_no_companion_and_does_not_join_its_papers() -> None:
@@ -113,7 +129,7 @@ def test_a_survey_is_no_companion_and_does_not_join_its_papers() -> None:
 
 def test_a_title_that_many_name_is_a_term() -> None:
     documents = [document("hub", title="The Great Model Hub")]
-    documents += [document(f"{number}", f"Log in to The Great Model Hub. {prose(number)}") for number in range(5)]
+    documents += [document(f"{number}", f"Read “The Great Model Hub”. {prose(number)}") for number in range(5)]
     assert together(documents) == set()
     assert together(documents[:3]) == {frozenset({"hub", "0", "1"})}
 

@@ -134,6 +134,24 @@ def test_acronyms_that_stand_for_two_things_or_are_too_short_are_not_asked_for(t
     assert texts[0] in {entry.text for entry in written.rejected}
 
 
+def test_inflections_of_one_phrase_are_one_meaning_and_an_acronym_is_asked_openly_alone(tmp_path: Path) -> None:
+    texts = (
+        "We use a Markov Decision Process (MDP) and the mean squared error (MSE) here.",
+        "We use Markov decision processes (MDPs) and the mean square error (MSE) here.",
+        "We use masked language modeling (MLM) and model-predictive control (MPC) here.",
+        "We use a masked language model (MLM) and Multi-Party Computation (MPC) here.",
+        "We use retrieval-augmented generation (RAG) here.",
+    )
+    passages = [passage(text, title="T", document=f"{n}.md") for n, text in enumerate(texts)]
+    written = write(passages, dict.fromkeys((p.document for p in passages), "train"), tmp_path)
+    assert [(question.answer_text, question.choices) for question in written.questions] == [
+        ("Markov Decision Process.", ()),
+        ("Mean squared error.", ()),
+        ("Masked language modeling.", ()),
+        ("Retrieval-augmented generation.", ()),
+    ]
+
+
 def test_what_no_passage_answers_is_asked_where_no_year_stands_near(tmp_path: Path) -> None:
     passages = [
         *(passage(f"Sys{n}X relies on part{n} and cog{n}.", title=f"Sys{n}X", document=f"{n}.md") for n in range(30)),

@@ -42,7 +42,7 @@ def test_documents_alone_are_cut_by_the_rank_of_their_hash(count: int, fractions
 @pytest.mark.parametrize("seed", range(20))
 def test_groups_are_whole_and_close_to_the_fractions(seed: int) -> None:
     chance = random.Random(seed)
-    groups = {f"{number}": f"group {chance.randrange(60) if number < 250 else number}" for number in range(400)}
+    groups = {f"{number}": f"group {chance.randrange(60) if number < 270 else number}" for number in range(400)}
     sides, by_group = assign_splits(groups, str(seed), FRACTIONS), defaultdict(set)
     for document, side in sides.items():
         by_group[groups[document]].add(side)
@@ -50,6 +50,24 @@ def test_groups_are_whole_and_close_to_the_fractions(seed: int) -> None:
     counts = Counter(sides.values())
     assert abs(counts["test"] - 40) <= 4
     assert abs(counts["validation"] - 40) <= 4
+
+
+def test_documents_that_are_added_to_a_large_collection_move_no_other() -> None:
+    few = alone(f"{number}.md" for number in range(300))
+    before = assign_splits(few, "footnote", FRACTIONS)
+    after = assign_splits(few | alone(f"new/{number}.md" for number in range(3000)), "footnote", FRACTIONS)
+    assert {name: after[name] for name in few} == before
+    counts = Counter(after.values())
+    assert abs(counts["test"] - 330) <= 50
+    assert abs(counts["validation"] - 330) <= 50
+
+
+@pytest.mark.parametrize("count", [199, 200])
+def test_from_200_groups_on_the_hash_alone_decides(count: int) -> None:
+    names = [f"{number}.md" for number in range(count)]
+    places = {name: int(hashlib.sha256(f"s\0{name}".encode()).hexdigest()[:16], 16) / 2**64 for name in names}
+    expected = {name: "test" if p < 0.1 else "validation" if p < 0.2 else "train" for name, p in places.items()}
+    assert (assign_splits(alone(names), "s", FRACTIONS) == expected) == (count == 200)
 
 
 def test_training_keeps_a_document_where_rounding_would_take_all() -> None:

@@ -25,10 +25,14 @@ from jobs.writers.wrong_options import WrongOptions
 from qa.records import Passage, Question, Split
 
 LABELS = "ABCD"
-OPEN_ONLY = {"limitation"}  # what one system does not do, others do not do either: their limits are no wrong options
+OPEN_ONLY = {  # relations whose other values are no wrong options
+    "limitation",  # what one system does not do, others do not do either
+    "acronym",  # only the right words have its letters: with the same letters, the acronym would be ambiguous
+}
 FEWEST_WRONG = 2  # wrong options without which there is no multiple-choice question
 SHARD = 256  # passages
 SHORT = 2  # letters of an acronym
+_ENDINGS = re.compile(r"(?<=\w{3})(?:ing|ed|ion|es|e|s|i|y)+$")
 WORDINGS, REPEATED = "wording of a fact", "ambiguous or asked already"
 
 
@@ -106,8 +110,9 @@ def _ambiguous(fact: Fact, meanings: Mapping[str, set[str]]) -> str:
 
 
 def _squashed(text: str) -> str:
-    """Without spaces, hyphens and plurals: Term-Frequencies, term frequency."""
-    return "".join(re.sub(r"ies$", "y", word).rstrip("s") for word in normalised(text).split())
+    """Stems of the words, without spaces and hyphens: Term-Frequencies, term frequency; masked language model(ing)."""
+    stems = (_ENDINGS.sub("", word) for word in normalised(text).split())
+    return "".join(re.sub(r"(.)\1$", r"\1", stem) for stem in stems)
 
 
 def _rejection(item: Fact | Refusal, stage: str, reason: str) -> Rejection:

@@ -95,7 +95,7 @@ def question_text(relation: str, subject: str, verb: str, seed: int, *, choices:
     forms = DATA_QUESTIONS[verb] if relation == "data" else QUESTIONS[relation]
     if relation == "introduced_by" and verb != "introduced":
         forms = _PROPOSED
-    named = f"the{subject[3:]}" if subject.startswith("The ") else subject
+    named = re.sub(r"^(The|An?) ", lambda article: article[0].lower(), subject)
     form = forms[number(seed, "wording", relation, subject, choices) % len(forms)]
     text = form.format(s=named, verb=verb)
     return capitalised(text) if form.startswith("{s}") else text

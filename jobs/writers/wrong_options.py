@@ -53,11 +53,9 @@ class WrongOptions:
         return [*pool[start : start + LOOKED_AT], *pool[: max(0, start + LOOKED_AT - len(pool))]]
 
     def _rank(self, fact: Fact, other: Fact) -> tuple[bool, int]:
-        """By lot, among those first that length, date or first letter do not give away."""
+        """By lot, among those first that length or date do not give away."""
         if fact.relation == "year":
             far = abs(int(fact.value) - int(other.value)) > 8
-        elif fact.relation == "acronym":
-            far = fact.value[0].lower() != other.value[0].lower()
         else:
             far = abs(len(fact.value) - len(other.value)) > 12
         return far, number(self.seed, "option", fact.relation, fact.subject, other.subject, other.value)
