@@ -1,7 +1,7 @@
 """Takes out of a data set what would make its test sets lie: training rows that are copies of held-out ones.
 
-Validation rows go that are copies of a test item, and training rows that are copies of a test or validation item; the
-held-out items themselves stay. `check_apart` looks once more at what is left.
+Validation rows go that are copies of a test item, and training rows that are copies of a test or validation item or
+show its evidence; the held-out items themselves stay. `check_apart` looks once more at what is left.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ STAGE = "decontamination"
 def drop_copies(
     configs: Mapping[str, Rows], scored: Tests, settings: Decontamination, seed: int
 ) -> tuple[list[Rejection], dict[str, Any]]:
-    """Take copies out of validation and training; what was taken, and the report on training.
+    """Take copies out of validation and training; what was taken, and the report on it.
 
     `scored` are test sets beside the data set's own. The report has the recall of planted copies.
     """
     tests = own_sets(configs, "test") | scored
-    taken, _ = _drop(configs, "validation", tests, settings)
+    taken, copies = _drop(configs, "validation", tests, settings)
     tests = tests | own_sets(configs, "validation")
     asked = _rows(configs, "train")
-    more, copies = _drop(configs, "train", tests, settings)
+    more, others = _drop(configs, "train", tests, settings)
     planted = planted_recall(tests, settings, seed)
-    return [*taken, *more], contamination_report(asked, tests, copies, planted, settings)
+    return [*taken, *more], contamination_report(asked, tests, [*copies, *others], planted, settings)
 
 
 def _rows(configs: Mapping[str, Rows], split: Split) -> list[Row]:
     return [
-        Row(id=row.question.id, config=name, text=_text(row), question=row.question)
+        Row(id=row.question.id, config=name, text=_text(row), question=row.question, split=split)
         for name, rows in configs.items()
         for row in rows[split]
     ]

@@ -54,7 +54,15 @@ def test_copies_of_held_out_questions_leave_training_and_validation(tmp_path: Pa
         },
     }
     report = json.loads((tmp_path / "out" / "decontamination.json").read_text())
-    assert {(copy["row"], copy["item"]) for copy in report["dropped"]} == {(first, third), (second, fifth)}
+    assert {(copy["row"], copy["item"], copy["split"]) for copy in report["dropped"]} == {
+        (first, third, "train"),
+        (second, fifth, "train"),
+        (fourth, fifth, "validation"),
+    }
+    assert {test["name"]: test["validation_rows_dropped"] for test in report["tests"]} == {
+        "research/test": 1,
+        "research/validation": 0,
+    }
     assert report["train_rows"] == 3
 
 

@@ -11,6 +11,7 @@ import pytest
 from jobs.arc import task_name
 from jobs.data_config import Decontamination
 from jobs.decontamination import Copy, Row, find_copies, planted_recall
+from jobs.decontamination.planted import CHANGES
 from qa.records import Question
 
 ROOT = Path(__file__).parents[1]
@@ -61,11 +62,15 @@ def test_every_verbatim_copy_is_found(folder: Path) -> None:
     tests |= {"mmlu": mmlu(tests["arc_challenge/test"][:40]), "own": OWN}
     items = sum(map(len, tests.values()))
     assert items > 50
-    recall = {row["change"]: row for row in planted_recall(tests, SETTINGS, 17, most=items)}
-    assert recall["verbatim"]["n"] == items
-    assert recall["verbatim"]["any"] == 1.0
-    assert recall["10 % of words"]["any"] >= 0.95
-    assert recall["20 % of words"]["any"] < recall["10 % of words"]["any"]
+    recall = {(row["test"], row["change"]): row for row in planted_recall(tests, SETTINGS, 17, most=items)}
+    assert sum(recall[test, "verbatim"]["n"] for test in tests) == items
+    for test in tests:
+        verbatim, tenth, fifth = (recall[test, change] for change in CHANGES)
+        assert verbatim["any"] == 1.0
+        assert verbatim["coverage"] == (0.2 if test == "own" else 1.0)  # four of those five have fewer than 5 words
+        if test != "own":
+            assert tenth["any"] >= 0.95
+            assert fifth["any"] < tenth["any"]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +104,6 @@ def test_arc_s_near_duplicates_by_method(pairs: dict[tuple[str, str], dict[str, 
     counts = {
         method: sum(method in found for found in pairs.values()) for method in ("exact", "coverage", "near_duplicate")
     }
-    assert counts == {"exact": 28, "coverage": 35, "near_duplicate": 45}
-    assert len(pairs) == 72
-    assert len({row for row, _ in pairs}) == 63
+    assert counts == {"exact": 20, "coverage": 30, "near_duplicate": 45}
+    assert len(pairs) == 63
+    assert len({row for row, _ in pairs}) == 55

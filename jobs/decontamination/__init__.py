@@ -1,8 +1,8 @@
 """Training rows that are copies of test items, by what a training row says and by what it shows.
 
-Three methods look: exact (the same words, whatever case, punctuation and order of options), coverage (the share of an
-item's runs of 8 words that one row holds) and near_duplicate (similarity of the questions with their options). None
-finds a paraphrase in other words.
+Four methods look: exact (the same question, whatever case, punctuation and options), coverage (the share of an item's
+runs of 8 words that one row holds), near_duplicate (similarity of the questions with their options) and evidence (the
+words that a held-out question rests on, in what a row shows or rests on). None finds a paraphrase in other words.
 """
 
 from jobs.decontamination.copies import find_copies
