@@ -15,19 +15,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
+import jobs.answering
 import jobs.arc
 import jobs.dates
 import jobs.decontamination
 import jobs.excerpts
 import jobs.rows
 import jobs.sentences
+import jobs.shingles
 import jobs.splits
+import jobs.telling
 import qa
 from jobs import dataset_build, dataset_copies, dataset_figures, held_out_sets, own_questions, reading_rows
-from jobs.arguments import path_argument
+from jobs.arguments import date_argument, path_argument
 from jobs.config import Dataset
 from jobs.data_config import Decontamination, Reading
 from jobs.dataset_build import Sources, build, own_rows, refuse_empty
@@ -51,35 +53,38 @@ def build_dataset(
     index: Path | None = None,
     evaluated: Sequence[str] = (),
 ) -> tuple[StepRecord, bool]:
-    """Build the data set from a folder that `write_questions` made.
+    """Build it from a folder that `write_questions` made; raises `UserError` for what is missing or damaged.
 
-    `tokenizer` is a Hub id, at `revision`, or a folder. `passages` is the folder that `collect` made, for rows with
-    sources, and `index` its index, which is built where there is none. `evaluated` names further tasks by whose test
-    sets the model will be scored. Raises `UserError` for a folder without questions, a tokenizer, ARC or a task that
-    cannot be had, a side left empty, or a group of documents on two sides.
+    `tokenizer` is a Hub id or a folder; `passages` is what `collect` made; by the tasks `evaluated` it will be scored.
     """
-    if not (questions / QUESTIONS).is_file():
-        raise UserError(f"{questions}: no {QUESTIONS} in it; make it with python -m jobs.write_questions")
-    inputs = {"questions": questions} | task_files([*evaluated, *dataset.decontamination.against])
-    inputs |= {name: place for name, place in (("passages", passages), ("index", index)) if place}
-    folders = {"tokenizer": tokenizer, "arc": dataset.arc}
-    inputs |= {name: Path(place) for name, place in folders.items() if place and Path(place).is_dir()}
     named = {"tokenizer": tokenizer, "revision": revision, "seed": seed, "evaluated": list(evaluated)}
     sources = Sources(questions, passages, index, tuple(evaluated))
     return run_step(
         "build_dataset",
         out,
         arguments={**named, **dataset.model_dump(mode="json"), "code": _code()},
-        inputs=inputs,
+        inputs=_inputs(sources, tokenizer, dataset),
         work=lambda folder: build(sources, folder, load_encoder(tokenizer, revision), dataset, seed),
     )
 
 
+def _inputs(sources: Sources, tokenizer: str, dataset: Dataset) -> dict[str, Path]:
+    """Files and folders of this machine that decide the data set; raises `UserError` where there are no questions."""
+    if not (sources.questions / QUESTIONS).is_file():
+        raise UserError(f"{sources.questions}: no {QUESTIONS} in it; make it with python -m jobs.write_questions")
+    inputs = {"questions": sources.questions} | task_files([*sources.evaluated, *dataset.decontamination.against])
+    folders = {"passages": sources.passages, "index": sources.index}
+    inputs |= {name: place for name, place in folders.items() if place}
+    named = {"tokenizer": tokenizer, "arc": dataset.arc}
+    return inputs | {name: Path(place) for name, place in named.items() if place and Path(place).is_dir()}
+
+
 def _code() -> str:
     """Hash of what decides a row."""
-    texts = jobs.excerpts, jobs.sentences, jobs.rows, jobs.splits, jobs.dates, jobs.arc, jobs.decontamination, qa
+    texts = jobs.answering, jobs.excerpts, jobs.sentences, jobs.rows, jobs.splits, jobs.dates, jobs.arc
+    shared = jobs.decontamination, jobs.shingles, jobs.telling, qa
     parts = dataset_build, dataset_copies, dataset_figures, held_out_sets, own_questions, reading_rows
-    return source_sha256(sys.modules[__name__], *texts, *parts, source_shelf, task_sources)
+    return source_sha256(sys.modules[__name__], *texts, *shared, *parts, source_shelf, task_sources)
 
 
 def check_sides(questions: Path, dataset: Dataset) -> None:
@@ -104,26 +109,12 @@ def load_encoder(tokenizer: str, revision: str = "main") -> PromptEncoder:
 def main() -> None:
     """Parse the command line and build."""
     given = _parser(Dataset()).parse_args()
-    if given.max_length < 32:
-        raise UserError("--max-length: expected 32 or more")
-    if not 0 <= given.reading_share <= 1:
-        raise UserError("--reading-share: expected a number from 0 to 1")
-    if given.index and not given.passages:
-        raise UserError("--index: name the passages that it is of too, with --passages")
-    wanted = Dataset(
-        arc=given.arc,
-        max_length=given.max_length,
-        salt=given.salt,
-        cutoff=given.cutoff,
-        reading=Reading(share=given.reading_share),
-        decontamination=Decontamination(against=tuple(given.against)),
-    )
     record, worked = build_dataset(
         given.questions,
         given.out,
         tokenizer=given.tokenizer,
         revision=given.revision,
-        dataset=wanted,
+        dataset=_wanted(given),
         seed=given.seed,
         passages=given.passages,
         index=given.index,
@@ -131,6 +122,24 @@ def main() -> None:
     for name, counts in record.figures["rows"].items():
         print(f"{name}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
     print(f"{'built' if worked else 'already built'}: {record.figures['dropped']} rows dropped, see rejected.parquet")
+
+
+def _wanted(given: argparse.Namespace) -> Dataset:
+    """The settings that the command line asks for. Raises `UserError` for what no data set can have."""
+    if given.max_length < 32:
+        raise UserError("--max-length: expected 32 or more")
+    if not 0 <= given.reading_share <= 1:
+        raise UserError("--reading-share: expected a number from 0 to 1")
+    if given.index and not given.passages:
+        raise UserError("--index: name the passages that it is of too, with --passages")
+    return Dataset(
+        arc=given.arc,
+        max_length=given.max_length,
+        salt=given.salt,
+        cutoff=given.cutoff,
+        reading=Reading(share=given.reading_share),
+        decontamination=Decontamination(against=tuple(given.against)),
+    )
 
 
 def _parser(defaults: Dataset) -> argparse.ArgumentParser:
@@ -146,8 +155,9 @@ def _parser(defaults: Dataset) -> argparse.ArgumentParser:
     against = "test sets to keep training apart from: mmlu:SUBJECT, arc_easy, a .parquet or .jsonl file"
     add("--against", nargs="+", default=[], metavar="TASK", help=against)
     share = defaults.reading.share
-    add("--reading-share", type=float, default=share, help="of own questions asked with sources (default: %(default)s)")
-    add("--cutoff", type=date.fromisoformat, default=defaults.cutoff, help="of the base model (default: %(default)s)")
+    asked = "of our own open questions, asked with their passage too (default: %(default)s)"
+    add("--reading-share", type=float, default=share, help=asked)
+    add("--cutoff", type=date_argument, default=defaults.cutoff, help="of the base model (default: %(default)s)")
     add("--max-length", type=int, default=defaults.max_length, help="tokens of a row (default: %(default)s)")
     add("--salt", default=defaults.salt, help="of the split by document (default: %(default)s)")
     add("--seed", type=int, default=17, help="by which rows with sources are drawn (default: %(default)s)")

@@ -56,6 +56,11 @@ class _Parts:
     def passages(self) -> dict[str, Passage]:
         return self.shelf.by_id if self.shelf else {}
 
+    @property
+    def published(self) -> list[Passage]:
+        """The passages whose whole text may go out: those under a licence."""
+        return [passage for passage in self.passages.values() if passage.licence.strip()]
+
 
 def build(sources: Sources, folder: Path, encoder: PromptEncoder, dataset: Dataset, seed: int) -> dict[str, Any]:
     """Build the data set into the folder; returns its figures. Raises `UserError` where a side is left empty."""
@@ -159,18 +164,18 @@ def _write(folder: Path, parts: _Parts, recent: Sequence[TrainingRow]) -> None:
                 write_rows(folder / name / f"{split}.parquet", rows[split])
     if recent:
         write_rows(folder / OWN / f"{RECENT_SPLIT}.parquet", recent)
-    if parts.shelf:
-        write_passages(folder / PASSAGES / "train.parquet", parts.shelf.passages, parts.sides.documents)
+    if parts.published:
+        write_passages(folder / PASSAGES / "train.parquet", parts.published, parts.sides.documents)
 
 
 def _figures(parts: _Parts, recent: Sequence[TrainingRow], dataset: Dataset) -> dict[str, Any]:
     kept = {name: [row.question.id for split in SPLITS for row in rows[split]] for name, rows in parts.configs.items()}
-    documents = {row.question.document for row in recent}
+    documents, published = {row.question.document for row in recent}, len(parts.published)
     return {
         **row_figures(parts.configs, parts.dropped, parts.sides),
         "tokens": {name: percentiles([parts.lengths[name][row] for row in rows]) for name, rows in kept.items()},
         "reading": parts.reading.figures(),
         "recent": {"rows": len(recent), "documents": len(documents), "cutoff": dataset.cutoff.isoformat()},
-        "passages": len(parts.passages),
+        "passages": {"rows": published, "without_licence": len(parts.passages) - published},
         "arc": parts.origin,
     }

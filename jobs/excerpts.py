@@ -18,11 +18,19 @@ def find_span(text: str, words: str) -> Span | None:
     return found.span() if found else None
 
 
-def best_sentence(text: str, question: str, most: int) -> Span | None:
-    """The first of the sentences that share most words with the question; None where all are over `most` characters."""
-    asked = content_words(question)
+def best_sentence(text: str, most: int, *about: str) -> Span | None:
+    """The first of the sentences that share most words with the first text, then with the next.
+
+    None where all sentences are over `most` characters.
+    """
+    asked = list(map(content_words, about))
     short = [span for span in sentences(text) if span[1] - span[0] <= most]
-    return max(short, key=lambda span: len(asked & content_words(text[slice(*span)])), default=None)
+
+    def shared(span: Span) -> list[int]:
+        words = content_words(text[slice(*span)])
+        return [len(words & wanted) for wanted in asked]
+
+    return max(short, key=shared, default=None)
 
 
 def content_words(text: str) -> set[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jobs.config import Dataset
 from jobs.documents import Rejection
@@ -17,6 +18,17 @@ QUESTIONS, SPLIT_FILE = "questions.jsonl", "splits.json"
 NOT_IN_TEXT = "not_in_text"  # the kind of a question that its passage does not answer
 
 Questions = dict[Split, list[Question]]
+
+
+class SplitFile(BaseModel):
+    """What stands in `splits.json`: side and group by document, and what they were drawn with."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    salt: str
+    fractions: list[float]
+    documents: dict[str, Split]
+    groups: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,17 +81,27 @@ def _sides(path: Path, documents: Iterable[str], dataset: Dataset) -> Sides:
     if not path.is_file():
         groups = {document: document for document in documents}
         return Sides(assign_splits(groups, dataset.salt, dataset.fractions), groups)
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if missing := {"salt", "fractions", "documents", "groups"} - stored.keys():
-        raise UserError(f"{path}: no {', '.join(sorted(missing))} in it; write the questions again")
-    if stored["salt"] != dataset.salt or stored["fractions"] != list(dataset.fractions):
+    stored = _read_splits(path)
+    if stored.salt != dataset.salt or stored.fractions != list(dataset.fractions):
         raise UserError(
-            f"{path}: the questions were written for salt {stored['salt']!r} and fractions {stored['fractions']}; "
+            f"{path}: the questions were written for salt {stored.salt!r} and fractions {stored.fractions}; "
             "write them again, or set dataset.salt and dataset.fractions to these"
         )
-    if missing := sorted(stored["documents"].keys() - stored["groups"].keys()):
+    if missing := sorted(stored.documents.keys() - stored.groups.keys()):
         raise UserError(f"{path}: names no group for {missing[0]}; write the questions again")
-    return Sides(stored["documents"], stored["groups"])
+    return Sides(stored.documents, stored.groups)
+
+
+def _read_splits(path: Path) -> SplitFile:
+    """The file's contents; raises `UserError` with the first fault, or all that is missing."""
+    try:
+        return SplitFile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        faults = error.errors()
+    missing = sorted(str(fault["loc"][0]) for fault in faults if fault["type"] == "missing")
+    place = ".".join(map(str, faults[0]["loc"]))
+    reason = f"no {', '.join(missing)} in it" if missing else f"{place}: {faults[0]['msg']}".removeprefix(": ")
+    raise UserError(f"{path}: {reason}; write the questions again")
 
 
 def take_repeated(questions: list[Question]) -> list[Rejection]:

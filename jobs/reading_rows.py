@@ -3,7 +3,8 @@
 The answer is one sentence with the mark of its source, "… [2].", as evaluation reads it. In a share of the rows the
 passage that answers is withheld, and the answer is to say so; questions of the kind `not_in_text` are shown the passage
 that they were made from, which does not answer them. A training row shows passages of training documents alone, a
-held-out one those of its own side too. Both kinds of rows without an answer together are the share asked for.
+held-out one those of its own side too. Both kinds of rows without an answer together are the share asked for, on each
+side of the split.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from jobs.answering import Words, names_in, signs_of
 from jobs.data_config import Reading
 from jobs.documents import Rejection
 from jobs.evaluation.source_shelf import Shelf
-from jobs.excerpts import best_sentence, content_words, excerpt, find_span
+from jobs.excerpts import best_sentence, excerpt, find_span
 from jobs.own_questions import NOT_IN_TEXT, Sides
 from jobs.progress import progress
 from jobs.rows import Rows, TrainingRow, row_length
 from qa.prompts import NOT_FOUND, PromptEncoder, sources_messages
 from qa.records import SPLITS, Passage, Question
-from qa.scoring import normalise
 
 TASK = "reading"
 STAGE = "reading"  # of what is left out here
@@ -58,16 +59,18 @@ def read_among(
 ) -> ReadingRows:
     """Rows for a share of the open questions, and for what their text cannot answer, as far as the mix takes it.
 
-    Which questions is drawn by hash of the question's id and the seed. `built` is the folder of an index of the
-    composer's passages.
+    Which is drawn by hash of the question's id and the seed. `built` is the folder of an index of the same passages.
     """
     made = ReadingRows()
-    asked = composer.mixed(list(composer.chosen(questions, made.dropped)), made.dropped)
+    chosen = list(composer.chosen(questions, made.dropped))
+    by_side = ([row for row in chosen if sides.documents[row.document] == split] for split in SPLITS)
+    asked = [row for side in by_side for row in composer.mixed(side, made.dropped)]
 
     def allowed(question: Question, passage: Passage) -> bool:
         return sides.may_show(question, passage.document) and composer.fits(question, passage)
 
-    nearest = composer.shelf.others(asked, composer.settings.distractors + 1, allowed=allowed, built=built)
+    count = composer.settings.distractors + 1
+    nearest = composer.shelf.others(asked, count, allowed=allowed, about=composer.subject, built=built)
     shown = progress(asked, "choosing sources", total=len(asked), unit="question")
     for question, others in zip(shown, nearest, strict=True):
         row = composer.row(question, others)
@@ -86,14 +89,14 @@ def without_passage(question: Question) -> Rejection:
 class Composer:
     """Makes the row of a question from passages that do not answer it, in at most `max_length` tokens.
 
-    Where the right passage stands and whether it is withheld is drawn by hash of the question's id and the seed.
+    Where the right passage stands and whose is withheld is drawn by hash of the question's id and the seed.
     """
 
     def __init__(self, shelf: Shelf, settings: Reading, *, seed: int, encoder: PromptEncoder, max_length: int) -> None:
         self.shelf, self.settings, self.seed = shelf, settings, seed
         self.encoder, self.max_length = encoder, max_length
-        self.normal_form = cache(_normal_form)
-        self.withheld = settings.withheld  # share of the answerable questions; `mixed` sets it
+        self.words, self.signs = cache(Words), cache(signs_of)
+        self.withheld = set[str]()  # ids of questions, by `mixed`
 
     def chosen(self, questions: Iterable[Question], dropped: list[Rejection]) -> Iterator[Question]:
         """The questions that are asked with sources; those that must be and cannot are dropped."""
@@ -107,42 +110,47 @@ class Composer:
                 yield question
 
     def mixed(self, asked: list[Question], dropped: list[Rejection]) -> list[Question]:
-        """Those asked, such that `withheld` of all rows say that the answer is not there.
+        """Those of one side, such that `settings.withheld` of their rows say that the answer is not there.
 
         Questions that their text cannot answer come first, passages are withheld for the rest of that share. Where
-        there are more such questions than the share, those above it are dropped, by lot.
+        there are more such questions than the share, those above it are dropped. Both are the first by lot.
         """
-        absent = sorted((q for q in asked if q.kind == NOT_IN_TEXT), key=lambda q: _lot(self.seed, "mix", q.id))
-        answerable = len(asked) - len(absent)
+        absent = self._by_lot("mix", (question for question in asked if question.kind == NOT_IN_TEXT))
+        answerable = self._by_lot("withheld", (question for question in asked if question.kind != NOT_IN_TEXT))
         share = self.settings.withheld
-        most = len(absent) if share == 1 else min(len(absent), round(share / (1 - share) * answerable))
+        most = len(absent) if share == 1 else min(len(absent), round(share / (1 - share) * len(answerable)))
         for question in absent[most:]:
             dropped.append(self._refuse(question, "more questions without an answer than the mix takes"))
         left = {question.id for question in absent[most:]}
-        if answerable:
-            self.withheld = max(0.0, (share * (answerable + most) - most) / answerable)
+        still = max(0, round(share * (len(answerable) + most)) - most)
+        self.withheld |= {question.id for question in answerable[:still]}
         return [question for question in asked if question.id not in left]
+
+    def _by_lot(self, purpose: str, questions: Iterable[Question]) -> list[Question]:
+        return sorted(questions, key=lambda question: _lot(self.seed, purpose, question.id))
 
     def _drawn(self, question: Question) -> bool:
         return _lot(self.seed, "share", question.id) < self.settings.share
 
     def fits(self, question: Question, passage: Passage) -> bool:
-        """Whether a passage of another group may be shown: it holds no answer, and a sentence short enough to show.
+        """Whether a passage of another group may be shown: it shows no answer, and has a sentence short enough."""
+        signs = self.signs(question, withheld=question.id in self.withheld)
+        return not signs.shown_by(self.words(passage)) and bool(self._excerpt(question, passage))
 
-        No answer is known of what the text cannot answer; then it may hold less than half of the question's words.
+    def subject(self, question: Question) -> tuple[str, str]:
+        """What passages beside the right one are near to: the names asked about, then the question with its evidence.
+
+        The question's own words alone are much the same in all of a kind ("short for", "abbreviate"). Where there is no
+        evidence, the sentence nearest to the question stands for it.
         """
-        text = self.normal_form(passage.title, passage.text)
-        if question.kind == NOT_IN_TEXT:
-            words = content_words(question.question)
-            silent = 2 * len(words & set(text.split())) < len(words)
-        else:
-            silent = f" {normalise(question.answer_text)} " not in text
-        return silent and bool(self._excerpt(question, passage))
+        names, own = " ".join(names_in(question.question, marked=True)), self.shelf.by_id[question.passage].text
+        nearest = None if question.evidence else best_sentence(own, len(own), names, question.question)
+        return names, f"{question.question} {own[slice(*nearest)] if nearest else question.evidence}"
 
     def row(self, question: Question, others: list[Passage]) -> TrainingRow | Rejection:
         """The row with as many of the others, best first, as it has room for; with none it is no row."""
         own, answers = self.shelf.by_id[question.passage], question.kind != NOT_IN_TEXT
-        withheld = answers and _lot(self.seed, "withheld", question.id) < self.withheld
+        withheld = question.id in self.withheld
         others = others if withheld else others[: self.settings.distractors]
         least = 2 if withheld else 1  # two sources at least, so that their number tells nothing
         if len(others) < least:
@@ -170,10 +178,10 @@ class Composer:
         return TrainingRow(asked, sources_messages(question.question, sources), answer)
 
     def _excerpt(self, question: Question, passage: Passage) -> str:
-        """What of the passage is shown: sentences around the evidence, or around the one nearest to the question."""
+        """What of the passage is shown: sentences around the evidence, or around the one nearest to the subject."""
         most = self.settings.max_chars
         held = find_span(passage.text, question.evidence) if passage.id == question.passage else None
-        core = held or best_sentence(passage.text, question.question, most)
+        core = held or best_sentence(passage.text, most, *self.subject(question))
         return excerpt(passage.text, core, most) if core else ""
 
     def _refuse(self, question: Question, reason: str) -> Rejection:
@@ -188,11 +196,6 @@ def reading_id(question: Question) -> str:
 def cited(answer: str, place: int) -> str:
     """An answer as one sentence with the mark of its source, from 1."""
     return f"{answer.strip().removesuffix('.')} [{place}]."
-
-
-def _normal_form(title: str, text: str) -> str:
-    """All the words that a passage may show, between spaces, so that whole words are found in it."""
-    return f" {normalise(title)} {normalise(text)} "
 
 
 def _lot(seed: int, purpose: str, name: str) -> float:

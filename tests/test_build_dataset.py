@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from jobs.build_dataset import build_dataset, check_sides, load_encoder
+from jobs.build_dataset import build_dataset, check_sides, load_encoder, main
 from jobs.config import Dataset, Evaluation
 from jobs.dataset_figures import percentiles
 from jobs.errors import UserError
@@ -14,6 +15,7 @@ from jobs.evaluation.tasks import load_tasks
 from jobs.gguf_export.reference import read_test_questions
 from jobs.rejections import read_rejections
 from jobs.rows import completion_of, prompt_of, token_length
+from jobs.step import write_json
 from qa.prompts import NOT_FOUND, ask_messages, letter_messages
 from qa.records import SPLITS, Question, RecordError
 from tests.dataset_world import SIDES, build, one_each, passage, passages_folder, question, questions_folder, read_rows
@@ -112,11 +114,19 @@ def test_passages_are_published_with_the_side_of_their_document(tmp_path: Path, 
     source = questions_folder(tmp_path / "q", one_each(), SIDES)
     folder = passages_folder(tmp_path / "p", passages)
     _, _, figures = build(source, tmp_path / "out", tokenizer, passages=folder)
-    assert figures["passages"] == 6
+    assert figures["passages"] == {"rows": 6, "without_licence": 0}
     files = str(tmp_path / "out" / "passages" / "train.parquet")
     loaded = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"), split="train")
     assert loaded.to_list() == [row.model_dump() | {"split": SIDES[row.document]} for row in passages]
     assert {loaded.features[name].dtype for name in ("start", "end")} == {"int64"}
+    part = passages_folder(tmp_path / "part", [*passages[:4], passage("c", 0, "Under no licence.")])
+    _, _, figures = build(source, tmp_path / "out", tokenizer, passages=part)
+    assert figures["passages"] == {"rows": 4, "without_licence": 1}
+    published = read_rows(tmp_path / "out" / "passages" / "train.parquet")
+    assert [row["id"] for row in published] == [row.id for row in passages[:4]]
+    bare = passages_folder(tmp_path / "none", [passage(name, 0, "Under no licence.") for name in "ab"])
+    build(source, tmp_path / "out", tokenizer, passages=bare)
+    assert not (tmp_path / "out" / "passages").exists()
     lonely = passages_folder(tmp_path / "more", [*passages, passage("d", 0, "Of none.")])
     with pytest.raises(UserError, match=r"splits.json: names no side for d; write the questions again"):
         build(source, tmp_path / "out", tokenizer, passages=lonely)
@@ -126,7 +136,7 @@ def test_every_configuration_is_loaded_back(tmp_path: Path, tokenizer: str) -> N
     from datasets import load_dataset
 
     late = question("c", "Which year brought a later method?", date="2025-01-01")
-    passages = [passage(name, 0, f"It is said that {name} is best.") for name in "abc"]
+    passages = [passage(name, 0, f"It is said that {name} is best.", licence="MIT") for name in "abc"]
     words = {name: f"{name} is best" for name in "ac"}
     best = {name: {"answer_text": said, "evidence": said, "passage": f"{name}#0"} for name, said in words.items()}
     read = [question("a", "Who is the finest of all?", **best["a"]), question("c", "Whom does none beat?", **best["c"])]
@@ -191,6 +201,39 @@ def test_errors_name_what_is_wrong_and_leave_no_folder(tmp_path: Path, tokenizer
         with pytest.raises(UserError, match=said):
             build_dataset(folder, tmp_path / "out", tokenizer=name, dataset=Dataset(**fields))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{bad", r"splits.json: Invalid JSON: .*; write the questions again$"),
+        ("[]", r"splits.json: Input should be an object; write the questions again$"),
+        (b"\xff\xfe", r"splits.json: Invalid JSON"),
+        (
+            {"a": "exam"},
+            r"splits.json: documents.a: Input should be 'train', 'validation' or 'test'; write the questions",
+        ),
+        ({"a": 3}, r"splits.json: documents.a: Input should be 'train'"),
+    ],
+)
+def test_a_damaged_splits_file_is_named(text: object, said: str, tmp_path: Path, tokenizer: str) -> None:
+    source = questions_folder(tmp_path / "q", one_each(), SIDES)
+    path = source / "splits.json"
+    if isinstance(text, dict):
+        write_json(path, json.loads(path.read_text()) | {"documents": text})
+    else:
+        path.write_bytes(text if isinstance(text, bytes) else str(text).encode())
+    with pytest.raises(UserError, match=said):
+        build(source, tmp_path / "out", tokenizer)
+
+
+def test_a_cutoff_that_is_no_day_is_told_in_plain_words(monkeypatch, capsys) -> None:
+    command = ["build_dataset", "q", "--out", "out", "--tokenizer", "t", "--cutoff", "2024-99"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    said = "error: argument --cutoff: '2024-99' is no day; expected one as 2024-09-30"
+    assert capsys.readouterr().err.endswith(f"{said}\n")
 
 
 def test_a_broken_questions_file_names_row_and_field(tmp_path: Path, tokenizer: str) -> None:

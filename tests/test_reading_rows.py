@@ -58,7 +58,7 @@ def absent(document: str) -> Question:
     return question(document, text, **known)
 
 
-PASSAGES = [passage(name, 0, text_of(name)) for name in DOCUMENTS]
+PASSAGES = [passage(name, 0, text_of(name), licence="MIT") for name in DOCUMENTS]
 ALONE = {name: name for name in DOCUMENTS}
 
 
@@ -129,7 +129,10 @@ def test_rates_and_places_are_spread_evenly_and_stay_with_their_question(folder:
     rows = every(made)
     assert len(rows) == 600
     places = [row.question.sources.index(row.question.passage) for row in rows if row.completion != NOT_FOUND]
-    assert 0.15 <= 1 - len(places) / len(rows) <= 0.25
+    assert len(places) == 480
+    for split in SPLITS:
+        side = made.rows[split]
+        assert sum(row.completion == NOT_FOUND for row in side) == round(0.2 * len(side))
     assert set(Counter(places)) == {0, 1, 2, 3, 4}
     assert all(0.15 <= count / len(places) <= 0.25 for count in Counter(places).values())
     for row in rows:
@@ -143,7 +146,11 @@ def test_rates_and_places_are_spread_evenly_and_stay_with_their_question(folder:
     half = every(read(questions[::2], folder, encoder, settings=Reading(share=0.5)))
     kept = {row.question.id: row for row in rows}
     assert 120 <= len(half) <= 180
-    assert all(kept[row.question.id] == row for row in half)
+    same = [row for row in half if kept[row.question.id] == row]  # but for those withheld: a share of those here
+    assert len(same) > 0.6 * len(half)
+    assert {(row.question.id, row.prompt[0]["content"]) for row in half} <= {
+        (row.question.id, row.prompt[0]["content"]) for row in rows
+    }
     other = every(read(questions[::2], folder, encoder, settings=Reading(share=0.5), seed=18))
     assert {row.question.id for row in other} != {row.question.id for row in half}
 
@@ -193,7 +200,7 @@ def test_questions_without_an_answer_count_into_the_share_that_is_withheld(
     few = read([*map(absent, DOCUMENTS[:10]), *answerable], folder, encoder, settings=ALL)
     assert few.figures()["not_in_text"] == 10
     assert few.dropped == []
-    assert 4 <= few.figures()["withheld"] <= 14  # 8 of 80 by lot, with the 10 a fifth of 90
+    assert few.figures()["withheld"] == 8  # of 80; with the 10 a fifth of 90
     many = read([*map(absent, DOCUMENTS[:60]), *answerable], folder, encoder, settings=ALL)
     assert (many.figures()["not_in_text"], many.figures()["withheld"]) == (20, 0)
     assert {entry.reason for entry in many.dropped} == {"more questions without an answer than the mix takes"}
@@ -274,9 +281,10 @@ def test_an_excerpt_is_whole_sentences_around_its_place() -> None:
 
 def test_the_best_sentence_shares_most_words_and_is_short_enough() -> None:
     text = "Cats sleep all day. LoRA trains low rank matrices. LoRA is fast."
-    assert text[slice(*best_sentence(text, "What rank has LoRA?", 400))] == "LoRA trains low rank matrices."
-    assert text[slice(*best_sentence(text, "What rank has LoRA?", 20))] == "LoRA is fast."
-    assert best_sentence(text, "What rank has LoRA?", 5) is None
+    assert text[slice(*best_sentence(text, 400, "What rank has LoRA?"))] == "LoRA trains low rank matrices."
+    assert text[slice(*best_sentence(text, 20, "What rank has LoRA?"))] == "LoRA is fast."
+    assert best_sentence(text, 5, "What rank has LoRA?") is None
+    assert text[slice(*best_sentence(text, 400, "fast", "What rank has LoRA?"))] == "LoRA is fast."
 
 
 def test_evidence_is_found_whatever_its_white_space() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from qa.retrieval import Index, RetrievalError, build
 LOOKED_AT = 8  # passages first searched for each that is wanted: those of the question's own document do not count
 
 Allowed = Callable[[Question, Passage], bool]
+About = Callable[[Question], Sequence[str]]  # texts that are searched for, one after the other
 
 
 class Shelf:
@@ -35,17 +36,26 @@ class Shelf:
         return passage if passage and _holds(passage, question) else None
 
     def others(
-        self, questions: Sequence[Question], count: int, *, allowed: Allowed | None = None, built: Path | None = None
+        self,
+        questions: Sequence[Question],
+        count: int,
+        *,
+        allowed: Allowed = lambda question, passage: True,
+        about: About = lambda question: (question.question,),
+        built: Path | None = None,
     ) -> Iterator[list[Passage]]:
         """For each question `count` passages of other documents without its evidence: the nearest by BM25, best first.
 
-        Passages that share no word with the question fill up what is missing, in the folder's order; there are fewer
-        than `count` only where the folder has no more. `allowed` refuses further ones; `built` is the folder of an
-        index of these passages, which is built where there is none. Raises `UserError` for an index of others.
+        They are near to what `about` says of the question: to its first text, then to the next. Passages that share no
+        word with any fill up what is missing, in the folder's order; there are fewer than `count` only where the folder
+        has no more. `allowed` refuses further ones; `built` is the folder of an index of these passages, which is built
+        where there is none. Raises `UserError` for an index of others.
         """
         with self._index(built) as index:
             for question in questions:
-                yield self._others(index, question, count, allowed or (lambda question, passage: True))
+                nearest = (_nearest(index, text, LOOKED_AT * count) for text in about(question))
+                found = chain(chain.from_iterable(nearest), self.passages)
+                yield list(islice(self._wanted(question, found, allowed), count))
 
     @contextmanager
     def _index(self, built: Path | None) -> Iterator[Index]:
@@ -60,17 +70,15 @@ class Shelf:
                 raise UserError(f"{built}: an index of {len(index)} passages, and {self.path} has {len(self.passages)}")
             yield index
 
-    def _others(self, index: Index, question: Question, count: int, allowed: Allowed) -> list[Passage]:
+    def _wanted(self, question: Question, found: Iterable[Passage], allowed: Allowed) -> Iterator[Passage]:
+        """Those of the passages found that may stand beside the right one, each once."""
         own = self.by_id[question.passage].document
         seen = set[str]()
-
-        def wanted(passage: Passage) -> bool:
+        for passage in found:
             new = passage.id not in seen
             seen.add(passage.id)
-            return new and passage.document != own and not _holds(passage, question) and allowed(question, passage)
-
-        nearest = _nearest(index, question.question, LOOKED_AT * count)
-        return list(islice(filter(wanted, chain(nearest, self.passages)), count))
+            if new and passage.document != own and not _holds(passage, question) and allowed(question, passage):
+                yield passage
 
 
 def _nearest(index: Index, text: str, first: int) -> Iterator[Passage]:
