@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "data_cards"
 TAG = "footnote"  # in the front matter of every card: how a repository of ours is known
 ELSEWHERE = {  # figures that have a place of their own in a card, or in the data set's
-    "verified", "funnel", "usage", "decontamination", "reading", "recent", "documents_by_source",
+    "verified", "funnel", "usage", "decontamination", "reading", "recent", "rows_by_kind", "rows_by_licence",
+    "documents_by_source", "documents_by_licence", "documents_per_split", "groups_per_split", "rejected_by_stage",
 }  # fmt: skip
 LONGEST = 600  # characters of a figure in one line
 _ABSOLUTE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)*([^\s/'\"]+)")

@@ -8,11 +8,14 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
+from jobs.card_documents import MOST_DOCUMENTS
 from jobs.card_facts import OWN, Run
 from jobs.card_render import TAG, render
-from jobs.dataset_facts import CONTAMINATION, MOST_DOCUMENTS, PASSAGES, RECENT, SEED, Data
+from jobs.dataset_facts import CONTAMINATION, PASSAGES, RECENT, SEED, Data
+from jobs.decontamination.evidence import FEWEST_WORDS
+from jobs.decontamination.items import METHODS, TRIVIAL
 from jobs.licences import documents_licence
-from qa.records import Question
+from qa.records import Passage, Question
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -27,6 +30,10 @@ def dataset_card(run: Run) -> str:
         title=run.names.dataset.split("/")[1],
         data=data,
         columns=list(Question.model_fields),
+        passage_columns=[*Passage.model_fields, "split"],
+        methods=METHODS,
+        trivial=TRIVIAL,
+        least_evidence=FEWEST_WORDS,
         seed=SEED,
         recent=RECENT,
         most_documents=MOST_DOCUMENTS,
@@ -54,8 +61,7 @@ def _config(config: str, parts: Iterable[str]) -> dict[str, Any]:
 
 
 def _licences(run: Run, data: Data) -> str | list[str]:
-    """Every licence in the data set; `other` stands for documents that name one the Hub does not know."""
-    own = documents_licence(row.licence for row in chain(run.questions, data.passages)).license
+    """Every licence in the data set; `other` stands for one that the Hub does not know, or that no document names."""
+    rows = chain(run.questions, data.passages)
     arc = [run.arc_licence] if run.arc_source else []
-    found = list(dict.fromkeys([*([own] if isinstance(own, str) else own), *arc]))
-    return found[0] if len(found) == 1 else found
+    return documents_licence(chain((row.licence for row in rows), arc)).license

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,21 +10,23 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
+from jobs.card_documents import Listed, count_places, list_documents, refused_licences
 from jobs.card_facts import ARC, OWN, Run, read_json
 from jobs.card_render import without_paths
-from jobs.documents import DocumentText
 from jobs.evaluation.built_tasks import RECENT_SPLIT as RECENT  # a slice of the test split: its rows count once
 from jobs.evaluation.result_table import flatten
 from jobs.licences import count_licences
-from jobs.rejections import FILE as REJECTED
-from jobs.rejections import read_rejections
-from qa.records import SPLITS, Passage, Question, read_records
+from jobs.writers.offline import REPEATED, WORDINGS
+from qa.records import SPLITS, Question
 
 READING, PASSAGES = "reading", "passages"
 CONTAMINATION = "decontamination.json"
 EXAMPLES, SEED = 10, 17  # rows that are shown, and how they are drawn
-MOST_DOCUMENTS, MOST_SITES, MOST_REASONS = 200, 50, 20  # lines of a table, so that a card stays a page
-_SITE = re.compile(r"https?://(?:[^/@\s]*@)?([\w.-]+)", re.IGNORECASE)
+UNITS = {  # what a filter of the step `questions` counts, where it is not questions
+    **dict.fromkeys((WORDINGS, REPEATED), "facts"),
+    **dict.fromkeys(("passages asked", "reply"), "passages"),
+    "schema": "pairs",
+}
 
 
 class PublishedPassage(NamedTuple):
@@ -118,72 +119,61 @@ class Data:
         return sorted(Counter(self.groups.values()).values(), reverse=True)
 
     @cached_property
-    def documents(self) -> list[dict[str, Any]]:
-        """Title, address, licence, passages and split of each document that was read."""
-        folder, sides = self.run.folder / "passages", self.split.get("documents", {})
-        passages = Counter(passage.document for passage in read_records(folder / "passages.jsonl", Passage))
-        return [
-            {
-                "document": document.document,
-                "title": document.title,
-                "source": document.source,
-                "licence": document.licence,
-                "passages": passages[document.document],
-                "split": sides.get(document.document, ""),
-            }
-            for document in read_records(folder / "documents.jsonl", DocumentText)
-        ]
+    def documents(self) -> list[Listed]:
+        """The documents that were read."""
+        return list_documents(self.run.folder / "passages", self.split.get("documents", {}))
 
     @property
-    def sites(self) -> list[dict[str, Any]]:
-        """Documents and passages by the host of their address, most first; the rest together in the last line."""
-        documents, passages = Counter[str](), Counter[str]()
-        for document in self.documents:
-            match = _SITE.match(document["source"])
-            site = match[1].lower() if match else ""
-            documents[site] += 1
-            passages[site] += document["passages"]
-        found = [
-            {"site": site or "no address", "documents": count, "passages": passages[site]}
-            for site, count in documents.most_common()
-        ]
-        if rest := found[MOST_SITES:]:
-            sums = {key: sum(row[key] for row in rest) for key in ("documents", "passages")}
-            found[MOST_SITES:] = [{"site": f"{len(rest)} other sites", **sums}]
-        return found
+    def places(self) -> list[dict[str, Any]]:
+        """Documents, passages and licences by where the documents are from."""
+        return count_places(self.documents)
 
     @property
     def by_source(self) -> dict[str, int]:
         """Documents by kind of source: local, arxiv, web, hub."""
         return self.run.steps["passages"].figures.get("documents_by_source", {})
 
-    @cached_property
+    @property
     def refused_licences(self) -> list[tuple[str, int]]:
-        """Why documents were refused for their licence, and how many, most first; the rest together."""
-        path = self.run.folder / "passages" / REJECTED
-        rejections = read_rejections(path) if path.is_file() else []
-        counts = Counter(row.reason for row in rejections if row.stage == "licence").most_common()
-        rest = sum(count for _, count in counts[MOST_REASONS:])
-        return counts[:MOST_REASONS] + ([("others", rest)] if rest else [])
+        """Why documents were refused for their licence, and how many."""
+        return refused_licences(self.run.folder / "passages")
 
     @property
     def licences(self) -> dict[str, list[dict[str, Any]]]:
-        """Rows and documents under each licence by configuration."""
+        """Rows and documents under each licence by configuration; a row of ARC is of no document."""
         found = {
             name: count_licences(chain.from_iterable(rows for split, rows in parts.items() if split != RECENT))
             for name, parts in self.rows.items()
         }
+        found |= {ARC: [row | {"documents": None} for row in found[ARC]]} if ARC in found else {}
         return found | ({PASSAGES: count_licences(self.passages)} if self.passages else {})
 
     @property
     def unstated(self) -> int:
         """Documents that name no licence."""
-        return sum(not document["licence"] for document in self.documents)
+        return sum(not document.licence for document in self.documents)
+
+    @property
+    def left_out(self) -> int:
+        """Passages that are not published, since their document names no licence."""
+        return self.run.steps["dataset"].figures["passages"]["without_licence"] if self.passages else 0
+
+    @property
+    def without_address(self) -> int:
+        """Own questions whose document states no address."""
+        return sum(not row.source for row in self.run.questions)
 
     @property
     def funnels(self) -> dict[str, list[dict[str, Any]]]:
-        """What each filter took, by the step that has it."""
-        return {step: self.run.steps[step].figures["funnel"] for step in ("passages", "questions")}
+        """What each filter took, by the step that has it; `unit` is what it was given, `becomes` a unit that is new."""
+        found: dict[str, list[dict[str, Any]]] = {"passages": [], "questions": []}
+        for step, rows in found.items():
+            usual = "documents" if step == "passages" else "questions"
+            for row in self.run.steps[step].figures["funnel"]:
+                becomes = row.get("unit", "")
+                unit = rows[-1]["unit"] if becomes and rows else UNITS.get(row["filter"], usual)
+                rows.append({**row, "unit": unit, "becomes": becomes})
+        return found
 
     @property
     def not_run(self) -> list[dict[str, Any]]:
@@ -222,10 +212,15 @@ class Data:
 
     @cached_property
     def contamination(self) -> dict[str, Any]:
-        """The report of decontamination, and of the copies that it dropped some, drawn by lot, as `examples`."""
+        """The report of decontamination, and of the rows that it dropped some, drawn by lot, as `examples`."""
         report = read_json(self.run.folder / "dataset" / CONTAMINATION)
         drawn = random.Random(SEED).sample(range(len(report["dropped"])), min(EXAMPLES, len(report["dropped"])))
         return {**report, "examples": [report["dropped"][place] for place in sorted(drawn)]}
+
+    def dropped(self, split: str, config: str = "") -> int:
+        """Rows of one side that were dropped as copies, of one configuration or of all."""
+        rows = self.contamination["dropped"]
+        return sum(row["split"] == split and config in ("", row["config"]) for row in rows)
 
     @property
     def examples(self) -> list[Question]:

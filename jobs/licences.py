@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from yaml import YAMLError
 
 from jobs.errors import UserError, first_line
 from jobs.hub import explain
+from jobs.licence_names import spdx_name
 
 IMPROVED = {"qwen-research": "Improved using Qwen", "qwen": "Improved using Qwen"}  # clause 4b of both licences
 HUB_NAMES = {"odc-by-1.0": "odc-by"}  # where the Hub's name is not SPDX's in lower case
@@ -50,7 +52,10 @@ class Licence:
 
     @property
     def words(self) -> str:
-        return self.license_name or (self.license if isinstance(self.license, str) else ", ".join(self.license))
+        names = [self.license] if isinstance(self.license, str) else self.license
+        if not self.license_name:
+            return ", ".join(names)
+        return ", ".join([*(name for name in names if name != "other"), self.license_name])
 
 
 def base_licence(repository: str, revision: str) -> Licence:
@@ -67,23 +72,26 @@ def base_licence(repository: str, revision: str) -> Licence:
 
 
 def documents_licence(licences: Iterable[str]) -> Licence:
-    """The licence of what is made from documents alone: theirs, as the Hub writes them, or `other` with their names."""
-    found = sorted({licence.strip() for licence in licences})
-    if not all(found):
-        return Licence("other", "not named by some of the documents")
-    plain = ("-".join(licence.lower().split()) for licence in found)
-    names = [HUB_NAMES.get(name, name) for name in plain]
-    if not _hub_knows(names):
-        return Licence("other", ", ".join(found))
-    return Licence(names[0] if len(names) == 1 else names)
+    """The licence of what is made from documents alone: theirs, as the Hub writes them.
+
+    `other` stands beside them for those that the Hub does not know, or that a document does not name.
+    """
+    found = sorted({spdx_name(licence) for licence in licences})
+    named = {licence: _hub_name(licence) for licence in found if licence}
+    strangers = [licence for licence, name in named.items() if not _hub_knows(name)]
+    names = sorted({name for licence, name in named.items() if licence not in strangers} - {"other"})
+    others = [*strangers, *(["not named by some of the documents"] if "" in found else [])]
+    names += ["other"] if others or "other" in named.values() else []
+    return Licence(names[0] if len(names) == 1 else names, ", ".join(others) or None)
 
 
 def count_licences(records: Iterable[Licensed]) -> list[dict[str, Any]]:
     """Records and documents under each licence, most first; an empty licence is one that nobody named."""
     counts, documents = Counter[str](), defaultdict[str, set[str]](set)
     for record in records:
-        counts[record.licence] += 1
-        documents[record.licence].add(record.document)
+        licence = spdx_name(record.licence)
+        counts[licence] += 1
+        documents[licence].add(record.document)
     return [
         {"licence": licence, "records": count, "documents": len(documents[licence])}
         for licence, count in counts.most_common()
@@ -100,9 +108,15 @@ def _load_card(repository: str, revision: str) -> ModelCard:
         raise UserError(f"base model {repository}: its card cannot be read ({first_line(error)})") from None
 
 
-def _hub_knows(licences: list[str]) -> bool:
+def _hub_name(licence: str) -> str:
+    name = "-".join(licence.lower().split())
+    return HUB_NAMES.get(name, name)
+
+
+@cache
+def _hub_knows(licence: str) -> bool:
     try:
-        ModelCard(f"---\nlicense: {json.dumps(licences)}\n---\n").validate()
+        ModelCard(f"---\nlicense: {json.dumps(licence)}\n---\n").validate()
     except ValueError:
         return False
     except (HfHubHTTPError, httpx2.HTTPError) as error:

@@ -75,6 +75,7 @@ def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
     import qa.prompts
     from jobs import (
+        card_documents,
         card_facts,
         card_gguf,
         card_render,
@@ -91,7 +92,7 @@ def _code() -> tuple[ModuleType, ...]:
     from jobs.gguf_export import accuracy, ollama
     from jobs.gguf_ladder import table
 
-    facts = (card_facts, card_gguf, card_results, dataset_facts, licences, ollama, table)
+    facts = (card_documents, card_facts, card_gguf, card_results, dataset_facts, licences, ollama, table)
     return *facts, card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, staging, qa.prompts
 
 

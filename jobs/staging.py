@@ -104,19 +104,22 @@ def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Cont
 
 
 def _check_licences(run: Run) -> None:
-    """Raise `UserError` for a passage whose licence the collection was not to take: its words must stay here."""
+    """Raise `UserError` for a passage without a licence, or under one that was not to be taken: it must stay here."""
     if not (passages := Data(run).passages):
         return
     folder, limits = run.folder / "passages", run.steps["passages"].arguments
-    if not {"licences", "unstated"} <= limits.keys():
+    if "licences" not in limits:
         raise UserError(f"{folder}: does not say which licences were to be taken; run collect again")
     allowed = {spdx_name(name).lower() for name in limits["licences"]}
-    allowed |= {""} if limits["unstated"] != "none" else set()
-    if stranger := next((row for row in passages if spdx_name(row.licence).lower() not in allowed), None):
-        raise UserError(
-            f"{run.folder / 'dataset' / PASSAGES}: {stranger.id} is under {stranger.licence or 'no licence'}, "
-            "which documents.licences does not list: list it, or take the document out, and run collect again"
-        )
+    if not (stranger := next((row for row in passages if spdx_name(row.licence).lower() not in allowed), None)):
+        return
+    place = f"{run.folder / 'dataset' / PASSAGES}: {stranger.id}"
+    if not stranger.licence:
+        raise UserError(f"{place} is under no licence, so its text is not to be published; run build_dataset again")
+    raise UserError(
+        f"{place} is under {stranger.licence}, which documents.licences does not list: list it, or take the document "
+        "out, and run collect again"
+    )
 
 
 def _arc_card(run: Run) -> dict[str, Content]:

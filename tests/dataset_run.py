@@ -116,23 +116,28 @@ def write_written(folder: Path) -> dict[str, Any]:
     split = {"salt": "footnote", "fractions": [0.8, 0.1, 0.1], "documents": sides, "groups": groups}
     write_json(folder / "splits.json", split)
     funnel = Funnel()
+    funnel.add("schema", 41, 1)
+    funnel.turn("questions made", given=40, left=80, unit="questions")
     funnel.add("evidence", 80, 7)
     funnel.skip("answer round trip", "no reader is configured")
     return {"questions": 73, "rejected": 7, "funnel": funnel.rows, "usage": USAGE}
 
 
 def contamination() -> dict[str, Any]:
-    """A report of decontamination, in which 12 rows were dropped."""
+    """A report of decontamination, in which 12 rows of training and 1 of validation were dropped."""
     dropped = [
         {
-            "row": f"o{number:03d}", "config": "research_qa", "test": "arc_easy", "item": f"Mercury_{number}",
+            "row": f"o{number:03d}", "config": "research_qa" if number % 3 else "arc", "test": "arc_easy",
+            "item": f"Mercury_{number}", "split": "train" if number < 12 else "validation",
             "method": "near_duplicate", "score": 0.75, "row_text": f"dropped row {number}", "item_text": "which | of",
         }
-        for number in range(12)
+        for number in range(13)
     ]  # fmt: skip
-    counts = {"items": 2376, "short_items": 31, "rows_dropped": 12}
-    tests = [{"name": "arc_easy", **counts, "by_method": {"exact": 5, "coverage": 3, "near_duplicate": 4}}]
-    planted = [{"change": "verbatim", "n": 500, "exact": 1.0, "coverage": 0.98, "near_duplicate": 1.0, "any": 1.0}]
+    counts = {"items": 2376, "short_items": 31, "trivial_items": 2, "rows_dropped": 12, "validation_rows_dropped": 1}
+    methods = {"exact": 5, "coverage": 3, "near_duplicate": 4, "evidence": 1}
+    tests = [{"name": "arc_easy", **counts, "by_method": methods}]
+    found = {"exact": 1.0, "coverage": 0.98, "near_duplicate": 1.0, "any": 1.0}
+    planted = [{"test": name, "change": "verbatim", "n": 44, **found} for name in ("research/test", "arc_easy")]
     settings = {"ngram": 8, "coverage": 0.5, "similarity": 0.6, "train_rows": 4321}
     return {**settings, "tests": tests, "dropped": dropped, "planted": planted}
 
@@ -150,7 +155,8 @@ def write_built(folder: Path) -> dict[str, Any]:
     write_passages(folder / "passages" / "train.parquet", map(passage, range(2 * DOCUMENTS)), sides)
     write_json(folder / "decontamination.json", contamination())
     write_rejections(folder / FILE, [Rejection(name="o001", reason="copy", stage="decontamination", text=REFUSED)])
-    return {"arc": {}, "dropped": 12, "reading": {"rows": 20}, "decontamination": {"rows_dropped": 12}}
+    counts = {"passages": {"rows": 2 * DOCUMENTS, "without_licence": 3}, "dropped": 13, "reading": {"rows": 20}}
+    return {"arc": {}, **counts, "decontamination": {"dropped": 13}}
 
 
 def data_run(folder: Path, *documents: DocumentText) -> Path:

@@ -173,7 +173,7 @@ def test_the_licence_of_qwen_is_inherited(runs: dict[str, Path]) -> None:
 def test_the_data_set_card_counts_rows_and_licences(runs: dict[str, Path]) -> None:
     text = card(runs["qwen"], "dataset")
     data = front_matter(text)
-    assert data["license"] == ["cc-by-4.0", "mit", "cc-by-sa-4.0"]
+    assert data["license"] == ["cc-by-4.0", "cc-by-sa-4.0", "mit"]
     assert [config["config_name"] for config in data["configs"]] == ["research_qa", "arc"]
     assert data["configs"][0]["data_files"][2] == {"split": "test", "path": "research_qa/test.parquet"}
     _, *rows = table_headed(text, "config")
@@ -184,7 +184,7 @@ def test_the_data_set_card_counts_rows_and_licences(runs: dict[str, Path]) -> No
     assert licences[1:] == [
         ["research_qa", "CC-BY-4.0", "65", "17"],
         ["research_qa", "MIT", "1", "1"],
-        ["arc", "cc-by-sa-4.0", "18", "3"],
+        ["arc", "CC-BY-SA-4.0", "18", "–"],
     ]
     assert len(front_matter(card(runs["tiny"], "dataset"))["configs"]) == 1
     assert "arXiv:1803.05457" in text  # the citation that ARC's card asks for

@@ -10,14 +10,13 @@ from markdown_it import MarkdownIt
 
 from jobs.card_render import cell, command, grouped, short
 from jobs.dataset_card import dataset_card
-from jobs.dataset_facts import MOST_DOCUMENTS
 from jobs.documents import DocumentText, Rejection
 from jobs.errors import UserError
 from jobs.rejections import FILE, write_rejections
 from jobs.rows import row_of, write_rows
 from jobs.step import read_step, write_json
 from tests.card_reading import front_matter, table_headed
-from tests.dataset_run import DOCUMENTS, REFUSED, ask, contamination, data_run, document, read_run
+from tests.dataset_run import DOCUMENTS, REFUSED, ask, contamination, data_run, read_run
 
 HOSTILE = (
     "Which | of <img src=x onerror=alert(1)> `these`\n---\nlicense: mit\n---\n# is *not* [a](javascript:alert(1))?"
@@ -26,7 +25,7 @@ HOSTILE = (
 
 @pytest.fixture(autouse=True)
 def _licences_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.licences._hub_knows", lambda licences: "?" not in "".join(licences))  # it asks the Hub
+    monkeypatch.setattr("jobs.licences._hub_knows", lambda licence: "?" not in licence)  # it asks the Hub
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,19 @@ def test_rows_with_passages_are_described_by_what_they_show(text: str) -> None:
         ["train", "10", "8", "2", "0", "3.0"],
         ["test", "10", "8", "2", "0", "3.0"],
     ]
-    assert "for 30.0 % of the questions, with at most 4 other passages" in text
+    words = " ".join(text.split())
+    assert "30.0 % of the open questions were drawn for it, with at most 4 other passages" in words
+    assert "in 4 of 20 rows the passage that has it is withheld, in 0 the question is one that" in words
+    assert "shows whole passages, of up to 1200 characters" in words
+
+
+def test_passages_are_described_with_the_sides_of_their_documents(text: str) -> None:
+    columns = (
+        "id, document, title, section, text, source, licence, date, start, end, split. The one file is called `train`"
+    )
+    assert f"A row of `passages` has the columns {columns}" in text
+    assert 'passages.filter(lambda row: row["split"] == "train")' in text
+    assert "3 passages of documents that name no licence are left out." in text
 
 
 def test_the_split_is_told_with_its_groups(text: str) -> None:
@@ -93,7 +104,7 @@ def test_every_document_is_named_with_its_side(text: str) -> None:
     assert rows[0] == ["Paper 0", "paper-0.md", "", "CC-BY-4.0", "2", "train"]
     assert rows[12] == ["Paper 12", "paper-12.md", "", "CC-BY-4.0", "2", "test"]
     assert "18 documents were read (arxiv: 1, local: 17)." in text
-    assert "name no licence" not in text
+    assert "documents name no licence" not in text
 
 
 def test_what_was_refused_for_its_licence_is_counted_and_not_quoted(text: str) -> None:
@@ -106,11 +117,14 @@ def test_what_was_refused_for_its_licence_is_counted_and_not_quoted(text: str) -
 
 def test_the_funnel_is_the_figures_and_stands_there_once(text: str, folder: Path) -> None:
     assert table(text, "step", "filter") == [
-        ["passages", "licence", "22", "3", "19"],
-        ["passages", "language", "19", "1", "18"],
-        ["questions", "evidence", "80", "7", "73"],
-        ["questions", "answer round trip", "–", "not run", "–"],
+        ["passages", "licence", "documents", "22", "3", "19"],
+        ["passages", "language", "documents", "19", "1", "18"],
+        ["questions", "schema", "pairs", "41", "1", "40"],
+        ["questions", "questions made", "pairs", "40", "–", "80 questions"],
+        ["questions", "evidence", "questions", "80", "7", "73"],
+        ["questions", "answer round trip", "questions", "–", "not run", "–"],
     ]
+    assert "gives several pairs, and each is asked in up to two forms, openly and with options" in text
     figures = {row[1] for row in table(text, "step", "figure")}
     assert figures == {"seconds", "documents", "passages", "rejected", "questions", "dropped"}
     assert "The filter answer round trip was not run: no reader is configured." in text
@@ -129,14 +143,27 @@ def test_the_teacher_is_named_and_its_server_is_not(text: str) -> None:
 
 
 def test_decontamination_is_the_report(text: str) -> None:
-    assert table(text, "test set") == [["arc_easy", "2376", "31", "12", "5", "3", "4"]]
-    assert table(text, "planted copies") == [["verbatim", "500", "100.0 %", "98.0 %", "100.0 %", "100.0 %"]]
+    assert table(text, "test set") == [["arc_easy", "2376", "31", "2", "12", "1", "5", "3", "4", "1"]]
+    found = ["verbatim", "44", "100.0 %", "98.0 %", "100.0 %", "100.0 %"]
+    assert table(text, "planted from") == [["research/test", *found], ["arc_easy", *found]]
     rows = table(text, "dropped row")
     assert len(rows) == 10
+    assert {row[1] for row in rows} <= {"arc train", "research_qa train", "arc validation"}
     assert {row[5] for row in rows} == {"which | of"}
     assert {row[3] for row in rows} == {"near duplicate, 0.75"}
     assert len({row[0] for row in rows} & {copy["row"] for copy in contamination()["dropped"]}) == 10
-    assert "4321 rows of training" in text
+    words = " ".join(text.split())
+    assert "12 of 4321 rows of training and 1 of validation were dropped as copies." in words
+    assert "Items of fewer than 5 words (`trivial`) are found by `exact` alone" in words
+
+
+def test_the_ten_dropped_rows_are_drawn_from_all(tmp_path: Path) -> None:
+    folder, report = data_run(tmp_path / "run"), contamination()
+    report["dropped"] = [{**report["dropped"][0], "row": f"r{number}"} for number in range(1000)]
+    write_json(folder / "dataset" / "decontamination.json", report)
+    shown = [int(row[0][1:]) for row in table(dataset_card(read_run(folder)), "dropped row")]
+    assert len(shown) == 10
+    assert max(shown) > 200
 
 
 def test_a_document_cannot_break_the_card(tmp_path: Path) -> None:
@@ -179,23 +206,6 @@ def test_a_document_cannot_break_the_card(tmp_path: Path) -> None:
     assert "1 of 22 documents name no licence" in text
 
 
-def test_many_documents_are_counted_by_site(tmp_path: Path) -> None:
-    sources = ["https://Blog.example.org/a", "http://me:word@blog.example.org:80/b", "ftp://x.org", "http://["]
-    sites = [f"https://site-{n % 60}.example.org/{n}" for n in range(MOST_DOCUMENTS)]
-    guests = [
-        DocumentText(document=f"g{n}", title="t", format="html", text="…", source=source, licence="MIT")
-        for n, source in enumerate([*sources, *sites, *sources[:2], *sources[:2]])
-    ]
-    text = dataset_card(read_run(data_run(tmp_path / "run", *guests)))
-    rows = table(text, "site")
-    assert rows[0] == ["no address", str(DOCUMENTS + 2), str(2 * DOCUMENTS)]
-    assert ["blog.example.org", "6", "0"] in rows
-    assert len(rows) == 51
-    assert rows[-1][0] == "12 other sites"
-    assert sum(int(row[1]) for row in rows) == DOCUMENTS + 8 + MOST_DOCUMENTS
-    assert "paper-3.md" not in text.split("### The documents")[1].split("## How")[0]
-
-
 def test_without_passages_reading_and_recent_rows_the_card_says_nothing_of_them(tmp_path: Path) -> None:
     folder = data_run(tmp_path / "run")
     for path in (folder / "dataset").glob("*/*.parquet"):
@@ -215,18 +225,6 @@ def test_a_missing_report_is_said_in_one_line(tmp_path: Path) -> None:
     (folder / "dataset" / "decontamination.json").unlink()
     with pytest.raises(UserError, match=r"decontamination\.json: cannot be read .*; run the step that makes it again"):
         dataset_card(read_run(folder))
-
-
-def test_licences_of_passages_are_in_the_front_matter(tmp_path: Path) -> None:
-    from jobs.rows import write_passages
-    from tests.dataset_run import passage
-
-    folder = data_run(tmp_path / "run")
-    rows = [passage(0, licence="ODC-By-1.0"), passage(1)]
-    write_passages(folder / "dataset" / "passages" / "train.parquet", rows, {document(0): "train"})
-    assert front_matter(dataset_card(read_run(folder)))["license"] == ["cc-by-4.0", "odc-by"]
-    write_passages(folder / "dataset" / "passages" / "train.parquet", [passage(0, licence="?")], {document(0): "train"})
-    assert front_matter(dataset_card(read_run(folder)))["license"] == "other"
 
 
 @pytest.mark.parametrize(("text", "shown"), [("a  b", "a b"), ("a" * 9, "a" * 9), ("a" * 11, "a" * 9 + "…"), (7, "7")])
