@@ -31,7 +31,7 @@ import jobs.sources
 from jobs.arguments import path_argument
 from jobs.config import Documents, Scale
 from jobs.data_config import OPEN_LICENCES
-from jobs.document_tally import DocumentTally
+from jobs.document_tally import DocumentTally, kind_of
 from jobs.document_work import read_items
 from jobs.documents import Item, UnreadableError
 from jobs.errors import UserError, run_main
@@ -41,6 +41,7 @@ from jobs.rejections import FILE as REJECTED
 from jobs.rejections import write_rejections
 from jobs.shards import run_shards
 from jobs.sources.find import Found, find
+from jobs.sources.local import walk
 from jobs.sources.net import Net
 from jobs.step import CHECKPOINTS, StepRecord, file_sha256, run_step, source_sha256
 
@@ -76,12 +77,20 @@ def collect(
 
 
 def _digest(items: Sequence[Item]) -> str:
-    """SHA-256 over what is known of the documents and their bytes, wherever those are on this machine."""
+    """SHA-256 over what is known of the documents, their bytes and what they include, wherever that is on this machine.
+
+    Why a document could not be had counts by its kind: a server that is busy asks for another pause each time.
+    """
     digest = hashlib.sha256()
     for item in items:
         path = Path(item.path)
         states = (_state(path), _state(sidecar_of(path))) if item.path else ()
-        digest.update(json.dumps([item.model_dump(exclude={"path"}), states]).encode())
+        known = item.model_dump(exclude={"path", "root"}) | {"problem": kind_of(item.problem)}
+        digest.update(json.dumps([known, states]).encode())
+    for root in dict.fromkeys(Path(item.root) for item in items if item.path.lower().endswith(".tex") and item.root):
+        for path in walk(root):
+            if path.suffix.lower() == ".tex":
+                digest.update(json.dumps([path.relative_to(root).as_posix(), _state(path)]).encode())
     return digest.hexdigest()
 
 
@@ -125,7 +134,7 @@ def _arguments() -> argparse.Namespace:
     add("--arxiv", nargs="+", default=(), metavar="ID|FILE", help="papers of arXiv, or files with an id a line")
     add("--url", nargs="+", default=(), metavar="URL|FILE", help="pages, or files with an address a line")
     add("--hub", nargs="+", default=(), metavar="OWNER/NAME[:CONFIG]", help="data sets of papers on the Hub")
-    add("--licence", default="", help="licence of documents that name none themselves")
+    add("--licence", default="", help="licence of files that name none themselves")
     add(
         "--allow", nargs="+", default=(), metavar="LICENCE", help="licences taken beside the open ones, by SPDX's names"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ class DocumentTally:
         """Write documents and passages on the way; what is left out comes out, an included file that is missing too."""
         for result in results:
             if (rejection := self._refusal(result)) is not None:
-                self.reasons[_kind_of(rejection.reason)] += 1
+                self.reasons[kind_of(rejection.reason)] += 1
                 self.stages[rejection.stage] += 1
                 yield rejection
                 continue
@@ -98,6 +99,17 @@ class DocumentTally:
         }
 
 
-def _kind_of(reason: str) -> str:
+_OWN = (  # what a reason tells of one file: the kind of reason
+    (r"reader failed: .*", "reader failed"),
+    (r"included by .*", "included by another file"),
+    (r"skipped: no reader for .*", "no reader for this kind of file"),
+    (r"skipped: (.*)", r"\1"),
+    (r"sidecar .+? (cannot be read|is not valid YAML|is not a mapping)( .*)?", r"sidecar \1"),
+    (r"(.*?) \(.*", r"\1"),
+)
+
+
+def kind_of(reason: str) -> str:
     """A reason without what is one document's own."""
-    return reason.split(" (")[0].split(": no reader")[0] if not reason.startswith("reader failed") else "reader failed"
+    found = ((kind, match) for form, kind in _OWN if (match := re.fullmatch(form, reason, re.S)))
+    return next((match.expand(kind) for kind, match in found), reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from jobs.readers import format_of, read_bytes, read_document
 
 STAGES = ("fetch", "read", "licence", "language", "passages")  # in which a document can be refused here, in order
 JUDGED, ENOUGH_LETTERS = 5000, 200  # characters whose language is told, and letters without which it is not
-
-_LICENCE_FILE = re.compile(r"(?i:licen[cs]e|copying|notice)|LICEN[CS]E[-_.][A-Z0-9_.-]+")  # without its suffix
 
 
 class _RefusedError(Exception):
@@ -49,7 +46,9 @@ def refused_licence(item: Item, documents: Documents, stated: str = "") -> str:
 
 
 def _licence(item: Item, documents: Documents, stated: str) -> str:
-    return spdx_name(stated or item.stated.get("licence") or item.folder_licence or documents.licence)
+    """Its own, its source's, its folder's, or the one configured, which is only for files of this machine."""
+    configured = documents.licence if item.origin == "local" else ""
+    return spdx_name(stated or item.stated.get("licence") or item.folder_licence or configured)
 
 
 def _read(item: Item, documents: Documents) -> dict[str, Any]:
@@ -77,14 +76,13 @@ def _extract(item: Item, pdf: str) -> Extract:
     if item.text:
         return read_bytes(item.text.encode(), item.kind, stated=item.stated, pdf=pdf)
     if item.origin == "local":
-        if _LICENCE_FILE.fullmatch(Path(item.path).stem):
-            raise UnreadableError("licence file, which is no document")
-        return read_document(Path(item.path), kind=item.kind, stated=item.stated, pdf=pdf)
+        root = Path(item.root) if item.root else None
+        return read_document(Path(item.path), kind=item.kind, stated=item.stated, pdf=pdf, root=root)
     try:
         data = Path(item.path).read_bytes()  # not by path: what was fetched has no folder whose files it may include
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror})") from None
-    return read_bytes(data, item.kind, stated=item.stated, pdf=pdf)
+    return read_bytes(data, item.kind, stated=item.stated, pdf=pdf, charset=item.charset)
 
 
 def _document(item: Item, extract: Extract, documents: Documents) -> tuple[DocumentText, list[Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qa.records import Record
 
@@ -27,11 +27,18 @@ class Rejection(Record):
     stage: str = ""
     text: str = ""
 
+    @field_validator("name", "reason", "text", mode="before")
+    @classmethod
+    def _can_be_written(cls, value: Any) -> Any:
+        """Words of strangers may hold half of a sign, which Parquet refuses."""
+        return printable(value) if isinstance(value, str) else value
+
 
 class Item(Record):
     """A document that is to be read: a file, or its text itself, with what its source states of it.
 
     `kind` is the reader's name (`markdown`, `html`, `latex`, `latex_source`, `pdf`...); empty: by the file's suffix.
+    `root` is the folder that a file may include others from, `charset` the encoding that a server states.
     `stated` uses our names (title, source, licence, date) and goes before what the document says of itself;
     `folder_licence`, of the LICENSE file above it, comes after. `problem` is why it could not be had; it is then
     rejected unread.
@@ -40,8 +47,10 @@ class Item(Record):
     name: str
     origin: Origin = "local"
     path: str = ""
+    root: str = ""
     text: str = ""
     kind: str = ""
+    charset: str = ""
     stated: dict[str, str] = Field(default_factory=dict)
     folder_licence: str = ""
     problem: str = ""

@@ -6,8 +6,9 @@ Not a test: test modules import it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -37,13 +38,17 @@ class PatientClock(Clock):
 
 @dataclass
 class Reply:
-    """What the site answers. `length` is the Content-Length stated, where it is not the true one."""
+    """What the site answers. `length` is the Content-Length stated, where it is not the true one.
+
+    With `drip` the body is sent as it is, headers and all, and then that without end, a piece each 20 ms.
+    """
 
     body: bytes = b""
     kind: str = "text/html; charset=utf-8"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
+    drip: bytes = b""
 
 
 class DocumentSite(ThreadingHTTPServer):
@@ -108,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.server.clock.now()))
         self.server.agents.add(self.headers["User-Agent"])
         reply = self.server.answer(self.path)
+        if reply.drip:
+            return self._drip(reply)
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.kind)
         self.send_header("Content-Length", str(len(reply.body) if reply.length is None else reply.length))
@@ -116,6 +123,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body)
         self.close_connection = reply.length is not None
+
+    def _drip(self, reply: Reply) -> None:
+        self.close_connection = True
+        with suppress(OSError):  # until the other side has had enough
+            self.wfile.write(reply.body)
+            while True:
+                self.wfile.write(reply.drip)
+                time.sleep(0.02)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -135,7 +150,7 @@ def running_site() -> Iterator[DocumentSite]:
 
 def article(number: int, title: str = "A post", extra: str = "") -> Reply:
     """A page of prose that differs by its number."""
-    text = f"<p>{PROSE['first']}</p><p>{PROSE['second']} This is article number {number} of the site.</p>"
+    text = f"<p class=ltx_p>{PROSE['first']}</p><p>{PROSE['second']} This is article number {number} of the site.</p>"
     return Reply(
         f"<html><head><title>{title}</title>{extra}</head><body><article>{text}</article></body></html>".encode()
     )

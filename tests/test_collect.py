@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,11 +11,10 @@ import pytest
 from jobs.collect import collect
 from jobs.config import Documents
 from jobs.documents import DocumentText, pick_metadata
-from jobs.errors import UserError
 from jobs.passages import is_prose
 from jobs.rejections import read_rejections
 from qa.records import Passage, read_records
-from tests.documents_world import PROSE, SOURCES, pdf, write_all
+from tests.documents_world import PROSE, SOURCES, write_all
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "jobs" / "sample" / "articles"
@@ -113,179 +109,6 @@ def test_pdf_lines_are_joined_and_hyphens_closed(all_formats) -> None:
     assert text.startswith("LoRA is a fine-tuning method for large models. It keeps the pretrained weights frozen")
 
 
-def test_bad_files_are_listed_with_the_reason_and_stop_nothing(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    write_all(docs)
-    bad = {
-        "empty.md": b"",
-        "blank.rst": b" \n\n ",
-        "junk.md": bytes(range(256)),
-        "latin.txt": "caf\xe9 in Latin-1, which nobody declared".encode("latin-1"),
-        "broken.pdf": b"%PDF-1.4 and then nothing",
-        "locked.pdf": pdf([[(12, False, "Nobody may read this.", 14)]], encrypted=True),
-        "drawing.pdf": pdf([[]]),
-        "code.md": b"# Title\n\n```\nonly code\n```\n",
-        "front.md": b"---\ntitle: [unclosed\n---\n\nText below broken front matter.\n",
-        "twin.md": SOURCES["lora.md"].encode(),
-        "short.md": b"Too short.\n",
-        "data.csv": b"a,b\n",
-        "Makefile": b"all:\n",
-        "side.txt": b"The sidecar of this text is broken, so that its licence cannot be known at all.",
-        "side.txt.yaml": b"licence: [",
-        "nav.html": b"<html><body><nav><a href=x>Menu</a></nav></body></html>",
-        ".hidden.md": b"passed over",
-    }
-    for name, data in bad.items():
-        (docs / name).write_bytes(data)
-    passages, _, rejected, figures = gather(docs, tmp_path / "out")
-    reasons = {
-        "empty.md": "empty file",
-        "blank.rst": "empty file",
-        "junk.md": "binary data",
-        "latin.txt": "not UTF-8",
-        "broken.pdf": "broken, or not a PDF",
-        "locked.pdf": "encrypted",
-        "drawing.pdf": "no text in it",
-        "code.md": "no text in it besides code",
-        "front.md": "front matter is not valid YAML",
-        "twin.md": "duplicate: same text as another document (lora.md)",
-        "short.md": "no passage of 40 characters",
-        "data.csv": "skipped: no reader for .csv",
-        "Makefile": "skipped: no reader for files without a suffix",
-        "side.txt": "sidecar side.txt.yaml is not valid YAML",
-        "nav.html": "no text",
-    }
-    assert set(rejected) == set(reasons)
-    for name, reason in reasons.items():
-        assert rejected[name].startswith(reason), (name, rejected[name])
-    assert figures["rejected"] == len(reasons)
-    assert len({p.document for p in passages}) == 7
-
-
-HOSTILE = {  # each raised from a reader what collection did not catch
-    "comment.html": (b"<!-- nothing else -->", "no text"),
-    "mark.html": (b"\xef\xbb\xbf", "no text"),
-    "rot13.html": (b"<meta charset=rot13><p>text</p>", "not in the encoding it declares (rot13)"),
-    "base64.html": (b"<meta charset=base64><p>text</p>", "not in the encoding it declares (base64)"),
-    "hex.html": (b"<meta charset=hex><p>text</p>", "not in the encoding it declares (hex)"),
-    "undefined.html": (b"<meta charset=undefined><p>text</p>", "not in the encoding it declares (undefined)"),
-    "date.md": (b"---\ndate: 2024-13-45\n---\n\nText.\n", "front matter is not valid YAML"),
-    "stamp.md": (b"---\ndate: !!timestamp none\n---\n\nText.\n", "reader failed: AttributeError: "),
-    "title.tex": (b"\\title", "no text"),
-    "date.tex": (b"\\date", "no text"),
-    "item.tex": (b"\\begin{itemize}\\item", "no text"),
-    "side.txt": (b"The sidecar of this text has a month that is none.", "sidecar side.txt.yaml is not valid YAML"),
-}
-
-
-def test_input_made_to_break_readers_stops_nothing(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    for name, (data, _) in HOSTILE.items():
-        (docs / name).write_bytes(data)
-    (docs / "side.txt.yaml").write_text("date: 2024-13-45\n")
-    (docs / "section.tex").write_text(PROSE["first"] + "\n\n\\section")
-    (docs / "signs.md").write_text(
-        '---\ntitle: "\\ud83d\\ude00 \\ud83d"\ndate: 0x' + "f" * 5000 + f"\n---\n{PROSE['second']}\n"
-    )
-    _, documents, rejected, figures = gather(docs, tmp_path / "out")
-    assert set(documents) == {"section.tex", "signs.md"}
-    assert (documents["signs.md"].title, documents["signs.md"].date) == ("\U0001f600 \ufffd", "")
-    assert set(rejected) == set(HOSTILE)
-    for name, (_, reason) in HOSTILE.items():
-        assert rejected[name].startswith(reason), (name, rejected[name])
-    assert figures["rejected_by_reason"]["reader failed"] == 1
-
-
-def test_any_error_of_a_reader_is_a_reason(tmp_path: Path, monkeypatch) -> None:
-    def explode(data: bytes) -> None:
-        raise AssertionError("first line\nsecond line")
-
-    (tmp_path / "a.txt").write_text(PROSE["first"])
-    (tmp_path / "b.md").write_text(PROSE["second"])
-    monkeypatch.setattr("jobs.readers.plain.read", explode)
-    _, documents, rejected, _ = gather(tmp_path, tmp_path.with_name("out-of-explode"))
-    assert set(documents) == {"b.md"}
-    assert rejected == {"a.txt": "reader failed: AssertionError: first line"}
-
-
-@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc for a file that gives an error")
-def test_files_that_cannot_be_opened_are_listed(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "good.md").write_text(PROSE["first"])
-    (docs / "side.md").write_text(PROSE["second"])
-    for link in ("io.md", "side.md.yaml"):
-        (docs / link).symlink_to("/proc/self/mem")  # a regular file whose first byte cannot be read
-    (docs / "loop.md").symlink_to("loop.md")
-    (docs / "gone.md").symlink_to("nowhere.md")
-    os.mkfifo(docs / "pipe.md")  # reading it would wait for ever
-    _, documents, rejected, _ = gather(docs, tmp_path / "out")
-    assert set(documents) == {"good.md"}
-    assert rejected.keys() == {"io.md", "side.md", "loop.md", "gone.md", "pipe.md"}
-    assert rejected["io.md"] == "cannot be read (Input/output error)"
-    assert rejected["side.md"] == "sidecar side.md.yaml cannot be read (Input/output error)"
-    assert rejected["gone.md"] == "cannot be read (No such file or directory)"
-    assert rejected["pipe.md"] == "not a regular file"
-    assert not collect(tmp_path / "out", documents=named(docs))[1]
-    (docs / "gone.md").unlink()
-    (docs / "gone.md").write_text(f"{PROSE['second']} It is back.")
-    assert set(gather(docs, tmp_path / "out")[1]) == {"good.md", "gone.md"}
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_files_and_folders_without_rights_are_listed(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    (docs / "closed").mkdir(parents=True)
-    for name in ("good.md", "secret.md", "closed/a.md"):
-        (docs / name).write_text(f"{PROSE['first']} {name}")
-    (docs / "secret.md").chmod(0)
-    (docs / "closed").chmod(0)
-    _, documents, rejected, _ = gather(docs, tmp_path / "out")
-    (docs / "closed").chmod(0o700)
-    assert set(documents) == {"good.md"}
-    assert rejected == {"secret.md": "cannot be read (Permission denied)", "closed": "folder that cannot be listed"}
-
-
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "docs" / "closed").mkdir(parents=True)
-    (tmp_path / "docs" / "good.md").write_text(PROSE["first"])
-    scan = os.scandir
-
-    def guarded(path):
-        if not isinstance(path, int) and Path(path).name == "closed":  # shutil.rmtree gives open folders
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr("os.scandir", guarded)
-    _, documents, rejected, _ = gather(tmp_path / "docs", tmp_path / "out")
-    assert (set(documents), rejected) == ({"good.md"}, {"closed": "folder that cannot be listed"})
-
-
-def test_a_file_too_large_to_hold_as_a_tree_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "good.md").write_text(PROSE["first"])
-    with (tmp_path / "large.html").open("wb") as file:
-        file.truncate(61_000_000)
-    rejected = gather(tmp_path, tmp_path.with_name("out-of-large"))[2]
-    assert rejected == {"large.html": "larger than 50 MB (61 MB)"}
-
-
-def test_changed_files_sidecars_and_code_make_it_run_again(tmp_path: Path, monkeypatch) -> None:
-    docs, out = tmp_path / "docs", tmp_path / "out"
-    write_all(docs)
-
-    def worked() -> bool:
-        return collect(out, documents=named(docs))[1]
-
-    assert (worked(), worked()) == (True, False)
-    (docs / "lora.pdf.yaml").write_text("licence: MIT\n")
-    assert (worked(), worked()) == (True, False)
-    (docs / "lora.txt").write_text(PROSE["first"])
-    assert (worked(), worked()) == (True, False)
-    monkeypatch.setattr("jobs.collect.source_sha256", lambda *modules: "other code")
-    assert (worked(), worked()) == (True, False)
-
-
 def test_ids_never_hold_a_place_on_this_machine(tmp_path: Path) -> None:
     roots = [tmp_path / side / "docs" for side in ("one", "two", "three")]
     for number, root in enumerate(roots):
@@ -336,26 +159,6 @@ def test_passages_are_whole_paragraphs_within_the_limits(tmp_path: Path) -> None
 )
 def test_what_is_no_prose(text: str) -> None:
     assert not is_prose(text)
-
-
-def test_missing_path_and_empty_corpus_are_errors_that_name_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere: no such file or folder"):
-        collect(tmp_path / "out", documents=named(tmp_path / "nowhere"))
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "empty.md").write_text("")
-    with pytest.raises(UserError, match=r"docs: no passage found in 1 documents; empty file: 1"):
-        collect(tmp_path / "out", documents=named(tmp_path / "docs"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_is_safe_to_repeat(tmp_path: Path) -> None:
-    write_all(tmp_path / "docs")
-    command = [sys.executable, "-m", "jobs.collect", tmp_path / "docs", "--out", tmp_path / "out", "--min-chars", "40"]
-    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
-    assert first.stdout.startswith("collected: 7 documents")
-    assert second.stdout.startswith("already collected: 7 documents")
-    gone = subprocess.run([*command[:3], "none", "--out", "x"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (gone.returncode, gone.stderr) == (2, "error: none: no such file or folder; check the path\n")
 
 
 def test_sample_articles_all_give_passages_with_attribution(tmp_path: Path) -> None:

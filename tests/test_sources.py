@@ -16,6 +16,7 @@ from jobs.config import Documents
 from jobs.documents import DocumentText
 from jobs.errors import UserError
 from jobs.rejections import read_rejections
+from jobs.sources.hub_papers import HubPapers, _item
 from jobs.sources.web import web_addresses
 from local_hub.seeding import seed_all
 from local_hub.testing import RunningHub, running_hub
@@ -83,7 +84,7 @@ def test_pages_that_cannot_be_used_are_listed_and_the_rest_is_taken(site: Docume
     paths = [path for path in site.pages if path != "/robots.txt"]
     listed = tmp_path / "pages.txt"
     listed.write_text("\n".join(f"{site.address}{path}" for path in [*paths[:-1], "/nowhere", "/post", "/busy"]))
-    taken, rejected, figures = gather(tmp_path, site, urls=(str(listed),), licence="CC-BY-4.0")
+    taken, rejected, figures = gather(tmp_path, site, urls=(str(listed),), unstated="all")
     host = site.address.removeprefix("http://")
     assert {name.removeprefix(host): entry.format for name, entry in taken.items()} == {
         "/post": "html",
@@ -123,7 +124,7 @@ def test_pages_that_cannot_be_used_are_listed_and_the_rest_is_taken(site: Docume
     assert figures["funnel"][0] == {"filter": "fetch", "given": 18, "taken": 6, "left": 12}
     assert figures["funnel"][-1]["left"] == 4
     asked = len(site.asked)
-    assert gather(tmp_path, site, urls=(str(listed),), licence="CC-BY-4.0")[2] == figures
+    assert gather(tmp_path, site, urls=(str(listed),), unstated="all")[2] == figures
     assert site.paths()[asked:] == ["/busy"]  # the only one that another time could give
 
 
@@ -137,6 +138,34 @@ def test_pages_without_a_licence_are_taken_as_configured(site: DocumentSite, tmp
         taken, rejected, _ = gather(tmp_path, site, unstated=rule, **named)
         assert rejected == dict.fromkeys(left_out, ("licence", "states no licence")), rule
         assert set(taken) == {f"{host}/a", f"{host}/b", "own.txt"} - left_out
+
+
+def test_the_configured_licence_is_not_put_on_other_peoples_pages(site: DocumentSite, tmp_path: Path) -> None:
+    site.pages["/a"] = article(1)
+    (tmp_path / "own.txt").write_text(f"{PROSE['first']} This is a text of one's own.")
+    named = {"urls": (f"{site.address}/a",), "paths": (str(tmp_path / "own.txt"),), "licence": "CC-BY-4.0"}
+    taken, rejected, _ = gather(tmp_path, site, **named)
+    assert {name: entry.licence for name, entry in taken.items()} == {"own.txt": "CC-BY-4.0"}
+    assert list(rejected.values()) == [("licence", "states no licence")]
+    taken, _, _ = gather(tmp_path, site, unstated="all", **named)
+    assert sorted(entry.licence for entry in taken.values()) == ["", "CC-BY-4.0"]
+
+
+def test_a_page_is_read_in_the_charset_that_its_server_states(site: DocumentSite, tmp_path: Path) -> None:
+    site.pages["/a"] = Reply(f"{PROSE['first']} Caf\xe9.".encode("latin-1"), "text/plain; charset=iso-8859-1")
+    taken, rejected, _ = gather(tmp_path, site, urls=(f"{site.address}/a",), unstated="all")
+    assert rejected == {}
+    assert next(iter(taken.values())).text.rstrip().endswith("Caf\xe9.")
+
+
+def test_a_paper_of_the_hub_may_lack_its_sections() -> None:
+    papers = HubPapers("ai/qasper", "main", "1", "MIT")
+    names, texts = ["Method", "End"], [None, ["Some text."]]
+    for value, text in (
+        ({"section_name": None, "paragraphs": None}, ""),
+        ({"section_name": names, "paragraphs": texts}, "## Method\n\n## End\n\nSome text."),
+    ):
+        assert _item({"full_text": value}, 0, papers).text == text
 
 
 def test_a_kill_while_fetching_goes_on_where_it_stood(site: DocumentSite, tmp_path: Path) -> None:

@@ -177,3 +177,52 @@ def test_an_interface_that_fails_is_the_papers_reason(site: DocumentSite, tmp_pa
     site.answer = lambda path: Reply(entity, "text/xml") if path.startswith("/api") else answer(path)
     taken, _, _ = gather(site, tmp_path / "3", "2301.00001")
     assert taken["arxiv:2301.00001"].title in ("", "A post", "2301")
+
+
+def test_what_a_busy_arxiv_answers_is_asked_for_again(site: DocumentSite, tmp_path: Path) -> None:
+    site.papers["2301.00001v1"] = ("One", CC_BY)
+    site.pages["/html/2301.00001v1"] = article(1)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("A text of this machine is read although arXiv is busy, as it has to be.")
+    answer = site.answer
+    for path, busy, reason in (
+        ("/api", b"<html>Rate exceeded.</html><p>", "metadata cannot be had: arXiv's answer is not XML"),
+        ("/api", b'<feed xmlns="x"></feed>', "metadata cannot be had: arXiv has no entry of it, or is busy"),
+        (
+            "/oai",
+            b'<OAI-PMH xmlns="x"><error code="e">later</error></OAI-PMH>',
+            "arXiv has no record of it, or is busy",
+        ),
+        ("/html", b"<html>Rate exceeded.</html>", "no text to be had (html without its text; src not there"),
+    ):
+        site.answer = lambda at, busy=busy, path=path: Reply(busy) if at.startswith(path) else answer(at)
+        folder = tmp_path / str(len(site.asked))
+        _, rejected, _ = gather(site, folder, "2301.00001", paths=(str(tmp_path / "docs"),))
+        assert rejected["arxiv:2301.00001"][1].startswith(reason)
+        site.answer = answer
+        taken, rejected, _ = gather(site, folder, "2301.00001", paths=(str(tmp_path / "docs"),))
+        assert (set(taken), rejected) == ({"a.txt", "arxiv:2301.00001"}, {})
+
+
+def test_html_without_its_text_goes_behind_the_source(site: DocumentSite, tmp_path: Path) -> None:
+    site.papers["2301.00001v1"] = ("One", CC_BY)
+    failed = b'<html><body><article class="ltx_document"><h1 class="ltx_title">One</h1></article></body></html>'
+    site.pages["/html/2301.00001v1"] = Reply(failed)
+    site.pages["/src/2301.00001v1"] = Reply(b"<!DOCTYPE html><p>Rate exceeded.")
+    site.pages["/pdf/2301.00001v1"] = Reply(pdf([PDF_LINES]), "application/pdf")
+    assert gather(site, tmp_path, "2301.00001")[0]["arxiv:2301.00001"].format == "pdf"
+    asked = len(site.asked)
+    site.pages["/src/2301.00001v1"] = Reply(gzip.compress(BARE_LATEX.encode()), "application/gzip")
+    taken, *_ = gather(site, tmp_path, "2301.00001")
+    assert taken["arxiv:2301.00001"].format == "latex_source"
+    assert site.paths()[asked:] == ["/src/2301.00001v1"]
+
+
+def test_an_arxiv_that_blocks_is_left_alone_but_not_for_ever(site: DocumentSite, tmp_path: Path) -> None:
+    site.papers |= {"2301.00001v1": ("One", CC_BY), "2301.00002v1": ("Two", CC_BY)}
+    site.pages |= {"/html/2301.00001v1": Reply(status=403), "/html/2301.00002v1": article(2)}
+    with pytest.raises(UserError, match=r"no passage found in 2 documents; rate limit: 2$"):
+        gather(site, tmp_path, "2301.00001", "2301.00002")
+    site.pages["/html/2301.00001v1"] = article(1)
+    taken, rejected, _ = gather(site, tmp_path, "2301.00001", "2301.00002")
+    assert (set(taken), rejected) == ({"arxiv:2301.00001", "arxiv:2301.00002"}, {})

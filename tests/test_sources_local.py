@@ -62,7 +62,7 @@ def test_a_licence_is_the_documents_own_then_the_folders_then_the_configured(doc
         "a/own.md": "CC-BY-SA-4.0",
         "good.md": "MIT",
     }
-    assert rejected == {"a/LICENSE.md": ("read", "licence file, which is no document")}
+    assert rejected == {"a/LICENSE.md": ("read", "skipped: a licence, no document")}
     assert figures["documents_by_licence"] == {"CC-BY-4.0": 1, "CC-BY-SA-4.0": 1, "MIT": 1}
 
 
@@ -147,7 +147,7 @@ def test_the_command_tells_what_was_rejected_and_where(docs: Path, tmp_path: Pat
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "collected: 1 documents, 1 passages, 3 rejected",
-        "rejected: 3 (skipped: 1, in another language: 1, licence not on the list: 1); "
+        "rejected: 3 (no reader for this kind of file: 1, in another language: 1, licence not on the list: 1); "
         f"see {tmp_path / 'out' / 'rejected.parquet'}",
     ]
     more = [*command, "--allow", "CC-BY-NC-4.0", "--language", "en", "de", "--workers", "2"]

@@ -16,6 +16,7 @@ from jobs.sources.store import RefusedError
 T = TypeVar("T")
 ARXIV_PACE = Pace("arxiv.org", 3.0)  # all its hosts together: the terms of its interface
 WEB_SECONDS = 1.0
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as networks of IPv6 alone reach them (RFC 6052)
 
 
 def split_address(address: str) -> SplitResult:
@@ -51,7 +52,16 @@ def is_private(host: str) -> bool:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):  # the request itself will say what is wrong with it
         return False
-    return any(not ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
+    return any(is_private_address(str(entry[4][0])) for entry in found)
+
+
+def is_private_address(numbers: str) -> bool:
+    """Whether an IP address is of this network, or of many machines at once. One that holds an IPv4 address is that."""
+    address = ipaddress.ip_address(numbers.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        translated = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF) if address in NAT64 else None
+        address = address.ipv4_mapped or address.sixtofour or translated or address
+    return not address.is_global or address.is_multicast
 
 
 def entries(named: Sequence[str], what: str, accept: Callable[[str], T | None]) -> Iterator[T]:
@@ -63,8 +73,8 @@ def entries(named: Sequence[str], what: str, accept: Callable[[str], T | None]) 
         if (entry := accept(name)) is not None:
             yield entry
             continue
-        if not Path(name).is_file():
-            raise UserError(f"{name}: neither {what} nor a file with one a line")
+        if not _is_file(name):
+            raise UserError(f"{name[:300]}: neither {what} nor a file with one a line")
         for number, line in enumerate(_lines(Path(name)), start=1):
             text = line.partition(" #")[0].strip()
             if not text or text.startswith("#"):
@@ -72,6 +82,13 @@ def entries(named: Sequence[str], what: str, accept: Callable[[str], T | None]) 
             if (entry := accept(text)) is None:
                 raise UserError(f"{name}, line {number}: {text[:100]!r} is not {what}")
             yield entry
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # longer than a name can be
+        return False
 
 
 def _lines(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
@@ -59,16 +60,32 @@ def _with_text(item: Item, paper: Paper, fetcher: Fetcher, site: ArxivSite, refu
         return item
     missing: list[str] = []
     for form, kind in FORMS:
-        address = f"{site.pages}/{form}/{paper.id}"
         try:
-            fetcher.get(address, pace=site.pace)
+            page = fetcher.get(f"{site.pages}/{form}/{paper.id}", pace=site.pace)
         except RefusedError as refusal:
             if not refusal.lasting:
                 raise
             missing.append(f"{form} {refusal}")
             continue
-        path = fetcher.store.path(address)
-        with path.open("rb") as file:
-            is_pdf = file.read(5) == b"%PDF-"
-        return item.model_copy(update={"path": str(path), "kind": "pdf" if is_pdf else kind})
+        path = fetcher.path(page)
+        if found := _kind_of(path.read_bytes(), kind):
+            return item.model_copy(update={"path": str(path), "kind": found})
+        missing.append(f"{form} without its text")
+        if not _is_of_latexml(path.read_bytes()):  # a notice that it is busy, which is not kept
+            fetcher.drop(page)
     raise UnreadableError(f"no text to be had ({'; '.join(missing)})")
+
+
+def _kind_of(data: bytes, kind: str) -> str:
+    """What a paper's text is in: of its source nothing but a PDF may be there. "" where it is not there after all."""
+    if kind == "html":
+        return kind if re.search(rb"\bltx_p(ara)?\b", data) else ""
+    if data.startswith(b"%PDF-"):
+        return "pdf"
+    is_page = re.match(rb"\s*<(!doctype|html)", data[:100], re.I)
+    return "" if kind == "pdf" or is_page else kind
+
+
+def _is_of_latexml(data: bytes) -> bool:
+    """Whether a page was made of a paper, although LaTeXML failed at its text."""
+    return b"ltx_" in data

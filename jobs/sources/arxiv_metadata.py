@@ -42,7 +42,7 @@ def papers(ids: Sequence[ArxivId], fetcher: Fetcher, site: ArxivSite) -> dict[Ar
         batch = unique[start : start + BATCH]
         address = f"{site.api}?id_list={','.join(map(str, batch))}&max_results={len(batch)}"
         try:
-            known = _entries(_xml(fetcher, site, address))
+            known = _entries(_xml(fetcher, site, address, "entry"))
         except UnreadableError as error:
             found |= dict.fromkeys(batch, f"metadata cannot be had: {error}")
             continue
@@ -59,18 +59,24 @@ def _pick(asked: ArxivId, known: Sequence[Paper]) -> Paper | str:
 def licence(paper: str, fetcher: Fetcher, site: ArxivSite) -> str:
     """The address of a paper's licence as OAI-PMH states it; "" where it states none. Raises `UnreadableError`."""
     query = f"verb=GetRecord&metadataPrefix=arXiv&identifier=oai:arXiv.org:{paper}"
-    return _text(_xml(fetcher, site, f"{site.oai}?{query}"), "license")
+    return _text(_xml(fetcher, site, f"{site.oai}?{query}", "record"), "license")
 
 
-def _xml(fetcher: Fetcher, site: ArxivSite, address: str) -> Any:
+def _xml(fetcher: Fetcher, site: ArxivSite, address: str, holds: str) -> Any:
+    """An interface's answer. What is none, or holds no such element, may be different another time: it is not kept."""
     from lxml import etree
 
     page = fetcher.get(address, pace=site.pace, robots=False)  # interfaces for programs: their terms are the pace
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
-        return etree.fromstring(fetcher.store.path(page.address).read_bytes(), parser)
+        answer = etree.fromstring(fetcher.path(page, robots=False).read_bytes(), parser)
     except etree.XMLSyntaxError:
+        fetcher.drop(page, robots=False)
         raise UnreadableError("arXiv's answer is not XML") from None
+    if answer.find(f".//{{*}}{holds}") is None:
+        fetcher.drop(page, robots=False)
+        raise UnreadableError(f"arXiv has no {holds} of it, or is busy")
+    return answer
 
 
 def _entries(feed: Any) -> list[Paper]:

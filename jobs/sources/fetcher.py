@@ -6,18 +6,22 @@ not answer, is left alone for the rest of the run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import getproxies
 
 from jobs.errors import UserError, first_line
-from jobs.readers import LARGEST
-from jobs.sources.addresses import is_private, pace_of, redirected, split_address
+from jobs.sources.addresses import ARXIV_PACE, is_private, is_private_address, pace_of, redirected, split_address
+from jobs.sources.body import pieces
 from jobs.sources.clock import Clock, Pace, Pacer
-from jobs.sources.robots import Robots
-from jobs.sources.store import Page, PageStore, RefusedError
+from jobs.sources.connection import Connection
+from jobs.sources.robots import LONGEST, Robots
+from jobs.sources.store import DAY, Page, PageStore, RefusedError
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -25,16 +29,15 @@ if TYPE_CHECKING:
 REDIRECTS = 5
 PAUSES = (1.0, 4.0, 16.0)  # seconds before each further try of a server that fails
 WAITS, LONGEST_WAIT, UNSTATED_WAIT = 2, 60.0, 15.0  # how often and long a server that asks for time is given it
-SECONDS = 120.0  # for one document
-DAY = 86_400.0
+INWARD = "redirected into a private network"
 REFUSALS = {401: "behind a login", 403: "behind a login", 404: "not there", 410: "no longer there"}
 
 
 class _BusyError(Exception):
     """The server asks to be left alone for so many seconds."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"asks for a pause of {seconds:.0f} s")
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(reason or f"asks for a pause of {seconds:.0f} s")
         self.seconds = seconds
 
 
@@ -47,9 +50,11 @@ class _Asked:
     """One document: its address as named, the pace of its servers where it is set, and the types that can be read."""
 
     address: str
-    pace: Pace | None
-    robots: bool
-    types: Collection[str]
+    pace: Pace | None = None
+    robots: bool = True
+    types: Collection[str] = ()
+    since: float = 0.0
+    most: int = 0  # bytes after which the rest is left (0: none; too large a document is refused)
 
 
 class Fetcher:
@@ -61,40 +66,55 @@ class Fetcher:
         if not (contact.isascii() and contact.isprintable()):
             raise UserError(f"documents.contact: {contact!r} is no e-mail address; write one such as me@example.org")
         self.store, self.clock = store, clock or Clock()
+        self.unruled = PageStore(store.folder / "unruled")  # what robots.txt has no say in: itself, and interfaces
         self.pacer, self.robots = Pacer(self.clock), Robots(self._rules)
         self.begun = self.clock.now() if refresh else 0.0
         self.left: dict[str, str] = {}  # a host that is asked no more, and why
+        self.outward: set[str] = set()  # hosts that a public one named: they must not be of this network
+        self.inside, self.proxied = False, bool({"http", "https", "all"} & getproxies().keys())
         agent = f"Footnote/{version('footnote')}" + (f" (+{contact})" if contact else "")
         headers = {"User-Agent": agent, "Accept-Encoding": "gzip"}
-        self.client = httpx2.Client(headers=headers, timeout=30, follow_redirects=False)
+        limits = httpx2.Limits(max_keepalive_connections=0)  # a connection a request, which ends with it
+        self.client = httpx2.Client(headers=headers, timeout=30, follow_redirects=False, limits=limits)
 
     def __enter__(self) -> Fetcher:
+        self.store.sweep()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
 
-    def get(
-        self,
-        address: str,
-        *,
-        pace: Pace | None = None,
-        robots: bool = True,
-        types: Collection[str] = (),
-        since: float = 0.0,
-    ) -> Page:
-        """The page at an address, from the store where it is there (and was fetched since then). Raises `RefusedError`.
+    def get(self, address: str, *, pace: Pace | None = None, robots: bool = True, types: Collection[str] = ()) -> Page:
+        """The page at an address, from the store where it is there. Raises `RefusedError`.
 
         `pace` goes before the host's own; `types` are the content types that can be read (none: any). `robots` false
         is for interfaces that are made for programs and have terms of their own.
         """
-        page = self.store.find(address, since=max(since, self.begun))
+        return self._get(_Asked(address, pace, robots, types))
+
+    def path(self, page: Page, *, robots: bool = True) -> Path:
+        """Where the bytes of a page are that was asked for so."""
+        return self._store(robots).path(page.address)
+
+    def drop(self, page: Page, *, robots: bool = True) -> None:
+        """Forget a page that is not what was asked for, so that it is asked for again."""
+        self._store(robots).drop(page.address)
+
+    def _store(self, robots: bool) -> PageStore:
+        return self.store if robots else self.unruled
+
+    def _get(self, asked: _Asked) -> Page:
+        store, address = self._store(asked.robots), asked.address
+        page = store.find(address, since=max(asked.since, self.begun))
+        if page is not None and (page.content_type or not page.problem):  # kept for who asked for other types, perhaps
+            _refuse_type(asked, page.content_type)
+            page = None if page.problem else page
         if page is None:
             try:
-                page = self._follow(_Asked(address, pace, robots, types))
+                return self._follow(asked)
             except RefusedError as refusal:
                 if refusal.lasting:
-                    self.store.refuse(Page(address, address, "", 0, self.clock.now(), problem=str(refusal)))
+                    store.refuse(Page(address, address, refusal.kind, 0, self.clock.now(), problem=str(refusal)))
                 raise
         if page.problem:
             raise RefusedError(page.problem, lasting=True)
@@ -110,10 +130,22 @@ class Fetcher:
             answer = self._persist(asked, place, replace(pace, seconds=max(pace.seconds, delay)))
             if isinstance(answer, Page):
                 return answer
-            if is_private(split_address(answer).hostname or "") and not is_private(host):
-                raise RefusedError("redirected into a private network", lasting=True)
+            if not (is_private(host) if self.proxied else self.inside):
+                self._refuse_inward(answer)
             place = answer
         raise RefusedError(f"more than {REDIRECTS} redirects", lasting=True)
+
+    def _refuse_inward(self, place: str) -> None:
+        host = split_address(place).hostname or ""
+        if is_private(host):
+            raise RefusedError(INWARD, lasting=True)
+        self.outward.add(host)  # its name may lead elsewhere by the time it is asked
+
+    def _connected(self, host: str, numbers: str) -> None:
+        """Note where a request goes, which a proxy hides. Raises `RefusedError` before it is sent."""
+        self.inside = is_private_address(numbers)
+        if self.inside and host in self.outward and not self.proxied:
+            raise RefusedError(INWARD, lasting=True)
 
     def _persist(self, asked: _Asked, place: str, pace: Pace) -> Page | str:
         """The page, or the address that it is redirected to, within the bounds of trying and waiting."""
@@ -146,20 +178,31 @@ class Fetcher:
             raise RefusedError(self.left[host], lasting=False)
 
     def _once(self, asked: _Asked, place: str, pace: Pace) -> Page | str:
-        with self.pacer.turn(pace):
-            end = self.clock.now() + SECONDS
-            with self.client.stream("GET", place) as answer:
-                if answer.has_redirect_location:
-                    return redirected(place, answer.headers["location"])
-                self._refuse_status(answer)
-                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if asked.types and kind not in asked.types:
-                    raise RefusedError(f"skipped: no reader for the content type {kind or '(none)'}", lasting=True)
-                page = Page(asked.address, place, kind, answer.status_code, self.clock.now())
-                return self.store.keep(page, self._pieces(answer, end))
+        import httpx2
 
-    def _refuse_status(self, answer: Response) -> None:
+        host = split_address(place).hostname or ""
+        with self.pacer.turn(pace), Connection(lambda numbers: self._connected(host, numbers)) as connection:
+            try:
+                with self.client.stream("GET", place, extensions={"trace": connection.trace}) as answer:
+                    return self._answered(asked, place, pace, answer, connection)
+            except httpx2.RequestError:
+                connection.refuse_late()
+                raise
+
+    def _answered(self, asked: _Asked, place: str, pace: Pace, answer: Response, connection: Connection) -> Page | str:
+        if answer.has_redirect_location:
+            return redirected(place, answer.headers["location"])
+        self._refuse_status(answer, pace)
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower() or "(none)"
+        _refuse_type(asked, kind)
+        charset = answer.charset_encoding or ""
+        page = Page(asked.address, place, kind, answer.status_code, self.clock.now(), charset=charset)
+        return self._store(asked.robots).keep(page, pieces(answer, asked.most, connection))
+
+    def _refuse_status(self, answer: Response, pace: Pace) -> None:
         status = answer.status_code
+        if status == 403 and pace.name == ARXIV_PACE.name:  # what it answers those whom it blocks for a while
+            raise _BusyError(math.inf, "blocks us, HTTP 403")
         if status == 429 or (status == 503 and "retry-after" in answer.headers):
             raise _BusyError(self._wait_asked(answer.headers.get("retry-after", "")))
         if status >= 500 or status == 408:
@@ -176,31 +219,18 @@ class Fetcher:
         except ValueError:
             return UNSTATED_WAIT
 
-    def _pieces(self, answer: Response, end: float) -> Iterator[bytes]:
-        """The body, unpacked, as long as it is neither too large nor too slow."""
-        stated, size = answer.headers.get("content-length", ""), 0
-        if stated.isdecimal():
-            _refuse_large(int(stated))
-        for piece in answer.iter_bytes():
-            size += len(piece)
-            if size > LARGEST:
-                raise RefusedError(f"larger than {LARGEST // 1_000_000} MB", lasting=True)
-            if self.clock.now() > end:
-                raise RefusedError(f"slower than {SECONDS:.0f} s", lasting=False)
-            yield piece
-
     def _rules(self, address: str) -> str:
         """A robots.txt, a day old at most; one that is refused is an empty one (RFC 9309)."""
         try:
-            page = self.get(address, robots=False, since=self.clock.now() - DAY)
+            page = self._get(_Asked(address, robots=False, since=self.clock.now() - DAY, most=LONGEST))
         except RefusedError as refusal:
             if refusal.lasting:
                 return ""
             self.left[split_address(address).hostname or ""] = reason = f"its robots.txt cannot be had: {refusal}"
             raise RefusedError(reason, lasting=False) from None
-        return self.store.path(page.address).read_text(encoding="utf-8", errors="replace")
+        return self.path(page, robots=False).read_text(encoding="utf-8-sig", errors="replace")
 
 
-def _refuse_large(size: int) -> None:
-    if size > LARGEST:
-        raise RefusedError(f"larger than {LARGEST // 1_000_000} MB ({size / 1_000_000:.0f} MB)", lasting=True)
+def _refuse_type(asked: _Asked, kind: str) -> None:
+    if asked.types and kind not in asked.types:
+        raise RefusedError(f"skipped: no reader for the content type {kind}", lasting=True, kind=kind)

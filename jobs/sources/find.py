@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.config import Documents
 from jobs.document_work import refused_licence
 from jobs.documents import Item
+from jobs.errors import UserError
 from jobs.sources.arxiv import arxiv_ids, arxiv_items
 from jobs.sources.fetcher import Fetcher
 from jobs.sources.hub_papers import HubPapers, hub_items, open_hub
@@ -45,8 +46,17 @@ def find(documents: Documents, net: Net) -> Found:
     items = list(local_items([Path(path) for path in documents.paths]))
     hub = [open_hub(name) for name in documents.hub]
     if ids or addresses:
-        store = PageStore(user_cache("documents", documents.cache).absolute())
+        store = PageStore(_cache(documents.cache))
         with Fetcher(store, contact=documents.contact, clock=net.clock, refresh=net.refresh) as fetcher:
             items += arxiv_items(ids, fetcher, net.arxiv, lambda item: refused_licence(item, documents))
             items += web_items(addresses, fetcher)
     return Found(items, hub)
+
+
+def _cache(named: str) -> Path:
+    folder = user_cache("documents", named).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: a file stands where fetched documents are kept; give another --cache") from None
+    return folder

@@ -109,8 +109,8 @@ def _whole_text(value: Any) -> str:
         return printable(value)
     if not isinstance(value, dict) or not {"section_name", "paragraphs"} <= value.keys():
         return ""
-    sections = zip(value["section_name"], value["paragraphs"], strict=False)
-    parts = [part for name, paragraphs in sections for part in (f"## {name}" if name else "", *paragraphs)]
+    sections = zip(value["section_name"] or (), value["paragraphs"] or (), strict=False)
+    parts = [part for name, paragraphs in sections for part in (f"## {name}" if name else "", *(paragraphs or ()))]
     return printable("\n\n".join(part for part in parts if part))
 
 

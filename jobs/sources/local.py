@@ -22,11 +22,12 @@ def local_items(paths: Sequence[Path]) -> Iterator[Item]:
         _refuse_missing(path)
     taken: set[str] = set()
     for root in paths:
-        for path in _walk(root) if root.is_dir() else [root]:
+        for path in walk(root) if root.is_dir() else [root]:
             name = next(name for name in _names(root, path) if name not in taken)
             taken.add(name)
             top = root if path != root else path.parent
-            yield Item(name=name, path=str(path.absolute()), folder_licence=folder_licence(path, top))
+            place, base = str(path.absolute()), str(top.absolute())
+            yield Item(name=name, path=place, root=base, folder_licence=folder_licence(path, top))
 
 
 def _refuse_missing(path: Path) -> None:
@@ -47,7 +48,7 @@ def _names(root: Path, path: Path) -> Iterator[str]:
     yield from (printable(f"{folder}-{number}/{inner}") for number in count(2))
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def walk(root: Path) -> Iterator[Path]:
     """Files below a folder in order, and last the folders that cannot be listed."""
     closed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=closed.append):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from protego import Protego
 
 AGENT = "Footnote"
-LONGEST = 500_000  # characters of a file that are read (RFC 9309 wants 500 KiB or more)
+LONGEST = 512_000  # bytes of a file that are read (RFC 9309 wants 500 KiB or more)
 SLOWEST = 60.0  # seconds between two requests: a host that wants more does not want to be read by programs
 
 
@@ -30,12 +30,12 @@ class Robots:
         parts = urlsplit(address)
         origin = f"{parts.scheme}://{parts.netloc}"
         if origin not in self.rules:
-            self.rules[origin] = Protego.parse(self.read(f"{origin}/robots.txt")[:LONGEST])
+            self.rules[origin] = Protego.parse(self.read(f"{origin}/robots.txt"))
         rules = self.rules[origin]
         if not rules.can_fetch(address, AGENT):
             raise RefusedError("robots.txt does not allow it", lasting=True)
         rate = rules.request_rate(AGENT)
         delay = max(rules.crawl_delay(AGENT) or 0.0, rate.seconds / rate.requests if rate else 0.0)
         if delay > SLOWEST:
-            raise RefusedError(f"robots.txt wants {delay:.0f} s between requests", lasting=True)
+            raise RefusedError(f"robots.txt wants longer pauses than {SLOWEST:.0f} s ({delay:.0f} s)", lasting=True)
         return delay

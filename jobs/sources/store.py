@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -12,13 +13,18 @@ from pathlib import Path
 
 from jobs.documents import UnreadableError
 
+DAY = 86_400.0
+
 
 class RefusedError(UnreadableError):
-    """A document that cannot be had. `lasting`: asking again would change nothing, so the refusal is kept."""
+    """A document that cannot be had. `lasting`: asking again would change nothing, so the refusal is kept.
 
-    def __init__(self, reason: str, *, lasting: bool) -> None:
+    `kind` is the content type that nobody can read, where that is the reason: who reads it may have the page.
+    """
+
+    def __init__(self, reason: str, *, lasting: bool, kind: str = "") -> None:
         super().__init__(reason)
-        self.lasting = lasting
+        self.lasting, self.kind = lasting, kind
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Page:
     fetched: float
     size: int = 0
     problem: str = ""  # why there are no bytes
+    charset: str = ""  # as the server states it
 
 
 class PageStore:
@@ -56,10 +63,9 @@ class PageStore:
         return page if whole and page.address == address and page.fetched >= since else None
 
     def keep(self, page: Page, pieces: Iterable[bytes]) -> Page:
-        """Write the bytes, then what they are. A failure on the way leaves nothing that `find` would take."""
+        """Write the bytes, then what they are. A failure on the way leaves what was there, or nothing."""
         path, size = self.path(page.address), 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
             try:
                 for piece in pieces:
@@ -67,6 +73,7 @@ class PageStore:
             except BaseException:
                 Path(file.name).unlink()
                 raise
+        path.with_suffix(".json").unlink(missing_ok=True)
         Path(file.name).replace(path)
         return self._note(Page(**{**asdict(page), "size": size}))
 
@@ -77,6 +84,18 @@ class PageStore:
         with suppress(FileNotFoundError):
             path.unlink()
         return self._note(page)
+
+    def drop(self, address: str) -> None:
+        """Forget an answer that turned out to be none."""
+        self.path(address).with_suffix(".json").unlink(missing_ok=True)
+        self.path(address).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what kills left behind a day ago or more; what is younger may be another process's."""
+        for partial in self.folder.rglob("*.partial"):
+            with suppress(FileNotFoundError):
+                if partial.stat().st_mtime < time.time() - DAY:
+                    partial.unlink()
 
     def _note(self, page: Page) -> Page:
         path = self.path(page.address).with_suffix(".json")

@@ -39,7 +39,9 @@ def _address(text: str) -> str | None:
         raise UserError(
             f"{parts.hostname}: an address with a name or a password in it, which would be published; drop it"
         )
-    return None if any(sign.isspace() for sign in text) else urldefrag(text).url
+    if any(sign.isspace() or "\ud800" <= sign <= "\udfff" for sign in text):  # half a sign: bytes that are no UTF-8
+        return None
+    return urldefrag(text).url
 
 
 def web_items(addresses: Sequence[str], fetcher: Fetcher) -> Iterator[Item]:
@@ -55,4 +57,4 @@ def web_items(addresses: Sequence[str], fetcher: Fetcher) -> Iterator[Item]:
         if kind == "plain":  # as servers of source files call all of them
             suffix = "." + urlsplit(page.final).path.rpartition(".")[2].lower()
             kind = PLAIN_KINDS.get(suffix, kind)
-        yield item.model_copy(update={"kind": kind, "path": str(fetcher.store.path(address))})
+        yield item.model_copy(update={"kind": kind, "path": str(fetcher.path(page)), "charset": page.charset})
