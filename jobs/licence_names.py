@@ -91,19 +91,38 @@ def _creative_commons(text: str) -> str:
     return "-".join(["CC-BY", *(term.upper() for term in ("nc", "nd", "sa") if term in terms), found[2]])
 
 
-_FILE = re.compile(r"^(licen[cs]e|copying)([-_.].*)?$", re.I)
-_OF_OTHERS = re.compile(r"code|sample|software|third|vendor|font|summary", re.I)
+# The whole name is that of a licence: "license-plate-recognition.md" and "copying-mechanisms.md" are documents.
+_OF_WHAT = (
+    r"mit|apache|bsd|isc|cc|cc0|by|nc|sa|nd|[al]?gpl|lesser|mpl|epl|odc|ofl|unlicen[cs]e|zlib|clause|v?\d[\d.]*\d|v?\d"
+    r"|docs?|documentation|content|text|prose|data|code|samples?|samplecode|software|third|party|vendor|fonts?|summary"
+)
+_FILE = re.compile(
+    rf"((?i:licen[cs]e)|(?i:copying)|(?i:notice))((?i:[-_. ](?:{_OF_WHAT}))*|(?<=LICEN[CS]E)(?:[-_.][A-Z0-9]+)+)"
+    r"(?i:\.(?:md|markdown|mdx|txt|rst|html?|pdf|tex))?"
+)
+_OF_OTHERS = re.compile(r"^notice|code|sample|software|third|vendor|font|summary", re.I)
 _OF_PROSE = re.compile(r"doc|content|text|prose|cc", re.I)
+HEAD = 3000  # characters of a licence's text, white space collapsed, in which its name and what is added to it stand
+_RESTRICTION = re.compile(
+    r"non-? ?commercial|\bnot? (?:for |be used for |used for )?(?:any )?commercial|all rights reserved"
+    r"|(?:research|academic|educational|personal) (?:use|purposes?) only|\bwith NC\b"
+    r"|only for (?:research|academic|personal)", re.I
+)  # fmt: skip
+# In the texts of the Unlicense, and above those of BSD and MIT.
+_OPEN_WORDS = re.compile(
+    r"commercial or non-?commercial|copyright (?:\(c\)|©|\d{4}).{0,120}?all rights reserved", re.I
+)  # fmt: skip
 _CC_TITLE = re.compile(
-    r"\b(Attribution(?:-Non-?Commercial)?(?:-Share-?Alike|-No-?Deriv(?:ative|)s)?)\s+(\d\.\d)"
-    r"\s+(?:International|Unported|Generic)", re.I
+    r"(?:^\W{0,20}|(?<!not )(?<!not a )(?<!not the )\bCreative Commons\W{1,3})"
+    r"(Attribution(?:-Non-?Commercial)?(?:-Share-?Alike|-No-?Deriv(?:ative|)s)?)\s+(\d\.\d)"
+    r"\s+(?:International|Unported|Generic)\b(?! is not)", re.I
 )  # fmt: skip
 _GNU = re.compile(r"GNU (AFFERO |LESSER )?GENERAL PUBLIC LICENSE\s+Version (\d(?:\.\d)?)", re.I)
 
 
 def is_licence_file(path: Path) -> bool:
     """Whether a file is a licence by its name, and no document."""
-    return bool(_FILE.match(path.name))
+    return bool(_FILE.fullmatch(path.name))
 
 
 def folder_licence(path: Path, root: Path) -> str:
@@ -123,23 +142,29 @@ def folder_licence(path: Path, root: Path) -> str:
 def _licence_in(folder: Path) -> str | None:
     """Of a folder by its own LICENSE file, that for prose before that for code. None without one."""
     try:
-        files = [file for file in folder.iterdir() if _FILE.match(file.name) and file.is_file()]
+        files = [file for file in folder.iterdir() if is_licence_file(file) and file.is_file()]
     except OSError:  # a folder that cannot be listed shows no licence, but files in it may still be read
         return None
-    files = [file for file in files if not _OF_OTHERS.search(file.name)]
+    files = [file for file in files if not _OF_OTHERS.search(file.name)]  # a NOTICE adds to a licence and is none
     if not files:
         return None
     file = min(files, key=lambda file: (not _OF_PROSE.search(file.name[7:]), len(file.name), file.name))
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        return _licence_of_text(lines.read(50_000))
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            return _licence_of_text(lines.read(50_000))
+    except OSError:  # there is a licence, and nobody can tell which
+        return ""
 
 
 def _licence_of_text(text: str) -> str:
     words = " ".join(text.split())
-    if re.search("Commons Clause", words, re.I):  # a restriction put over an open licence
-        return ""
-    if found := _CC_TITLE.search(words[:3000]):
-        return spdx_name(f"{found[1]} {found[2]}")
+    found = _stated_in(words)
+    return "" if not re.search("-N[CD]", found) and _restricted(words) else found
+
+
+def _stated_in(words: str) -> str:
+    if titles := {spdx_name(f"{found[1]} {found[2]}") for found in _CC_TITLE.finditer(words[:HEAD])}:
+        return titles.pop() if len(titles) == 1 else ""
     if found := _GNU.search(words[:1000]):
         kind = {"": "GPL", "affero ": "AGPL", "lesser ": "LGPL"}[(found[1] or "").lower()]
         return f"{kind}-{found[2] if '.' in found[2] else found[2] + '.0'}-only"
@@ -147,6 +172,13 @@ def _licence_of_text(text: str) -> str:
     if known in _NAMES.values() or re.fullmatch(r"CC-BY(-[A-Z]{2})*-\d\.\d(-[A-Z]+)?", known):
         return known
     return next((name for name, marks in _TEXTS if all(mark in words for mark in marks)), "")
+
+
+def _restricted(words: str) -> bool:
+    """Whether words that no text of an open licence has stand in its head, or the Commons Clause anywhere."""
+    head = _OPEN_WORDS.sub(" ", words[:HEAD])
+    modified = re.search(r"\bmodified\b(?! bsd)", words[:300], re.I)
+    return bool(modified or _RESTRICTION.search(head) or re.search("Commons Clause", words, re.I))
 
 
 _TEXTS = (  # name: what its text holds, the longer text of two alike first

@@ -175,7 +175,7 @@ def test_sample_articles_all_give_passages_with_attribution(tmp_path: Path) -> N
 
 def test_real_corpus_none_fails(tmp_path: Path, shared_data: Path) -> None:
     passages, documents, rejected, figures = gather(shared_data / "corpus", tmp_path / "out", Documents())
-    assert figures["documents"] == len(documents) >= 670
+    assert figures["documents"] == len(documents) >= 650
     assert figures["passages"] == len(passages) >= 7000
     allowed = ("skipped", "no passage of", "no text in it besides", "licence file", "duplicate")
     assert [reason for reason in rejected.values() if not reason.startswith(allowed)] == []

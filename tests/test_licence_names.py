@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.licence_names import folder_licence, spdx_name
+from jobs.licence_names import folder_licence, is_licence_file, spdx_name
 
 KNOWN = {
     "CC-BY-4.0": (
@@ -102,6 +102,22 @@ def test_the_nearest_file_counts_and_nothing_above_the_root(tmp_path: Path) -> N
         ("Redistribution and use in source and binary forms, with or without", "BSD-2-Clause"),
         ("CC-BY-SA-4.0\n", "CC-BY-SA-4.0"),
         ("Ask me before you use this.", ""),
+        (MIT.replace("License", "License, non-commercial use only", 1), ""),
+        ("Redistribution and use in source and binary forms for non-commercial purposes only", ""),
+        ("Apache License Version 2.0 modified: not commercial", ""),
+        (MIT.replace("MIT License", "Modified MIT License"), ""),
+        (MIT + " All rights reserved.", ""),
+        (MIT.replace("2020 A", "2020 A, Inc. All rights reserved."), "MIT"),
+        ("Modified BSD License", "BSD-3-Clause"),
+        (
+            "This is free and unencumbered software released into the public domain. Anyone is free to use it, for any "
+            "purpose, commercial or non-commercial, and by any means.",
+            "Unlicense",
+        ),
+        ("This work is not Attribution 4.0 International", ""),
+        ("Attribution-ShareAlike-NonCommercial 4.0 International Attribution-ShareAlike 4.0 International", ""),
+        ("Text: Creative Commons Attribution 4.0 International. Rest: Creative Commons Attribution 3.0 Unported", ""),
+        ("# Title\n\nThis is licensed under a Creative Commons Attribution 4.0 International License.", "CC-BY-4.0"),
     ],
 )
 def test_licences_by_their_text(tmp_path: Path, text: str, name: str) -> None:
@@ -116,6 +132,36 @@ def test_a_licence_of_prose_goes_before_that_of_code(tmp_path: Path) -> None:
     write(tmp_path / "two" / "LICENSE", MIT)
     write(tmp_path / "two" / "LICENSE-docs", "Attribution 4.0 International")
     assert folder_licence(tmp_path / "two" / "a.md", tmp_path) == "CC-BY-4.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("LICENSE", True), ("licence.md", True), ("COPYING.LESSER", True), ("NOTICE.txt", True),
+        ("LICENSE-CC-BY-SA-4.0.txt", True), ("LICENSE-SAMPLECODE", True), ("license_docs.md", True),
+        ("license-plate-recognition.md", False), ("copying-mechanisms.md", False), ("notices-of-errors.md", False),
+        ("licensed.md", False), ("LICENSE.py", False),
+    ],
+)  # fmt: skip
+def test_a_licence_by_its_whole_name(name: str, licence: bool) -> None:
+    assert is_licence_file(Path("docs", name)) is licence
+
+
+def test_a_document_with_such_a_name_hides_no_licence(tmp_path: Path) -> None:
+    write(tmp_path / "LICENSE", MIT)
+    write(tmp_path / "docs" / "license-plates.md", "text")
+    write(tmp_path / "docs" / "NOTICE", "text")
+    assert folder_licence(tmp_path / "docs" / "a.md", tmp_path) == "MIT"
+
+
+def test_a_licence_that_cannot_be_read_is_not_known(tmp_path: Path, monkeypatch) -> None:
+    write(tmp_path / "LICENSE", MIT)
+
+    def refuse(*args: object, **named: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert folder_licence(tmp_path / "a.md", tmp_path) == ""
 
 
 def test_real_corpus(shared_data: Path) -> None:

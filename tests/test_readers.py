@@ -11,7 +11,7 @@ from jobs.documents import Block, DocumentText, UnreadableError
 from jobs.errors import UserError
 from jobs.passages import cut_passages, lay_out
 from jobs.readers import docling, read_bytes, read_document
-from jobs.readers.clean import clean
+from jobs.readers.clean import clean_blocks
 from tests.documents_world import HTML, MARKDOWN, PDF_LINES, PROSE, pdf
 
 
@@ -110,16 +110,21 @@ ONE, TWO = PROSE["first"], PROSE["second"]
         (["- A Paper (2016), C. Dong et al.\n- B Paper (2017), D. Li\n- C Paper (2015), E. Xu\n- D (2014)"], []),
         ([f"{ONE} The next step is to..."], [ONE]),
         (["- print all of them:\n- and sort them:"], []),
+        (["- Now that you've coded it, run it.\n- Don't use the same name.\n- It is fast."], []),
+        ([f"Congrats on finishing this! {ONE}", TWO], []),
+        ([f"More info about this in the cookbook. {ONE}"], [ONE]),
+        (["In this model the loss is", "$$ x $$"], None),
+        ([":Ratios from a large corpus (from the first table in the work of others)", ONE], [ONE]),
     ],
 )
 def test_what_is_no_prose_is_cleaned_away(before: list[str], after: list[str] | None) -> None:
     blocks = [Block("Method", text) for text in before]
-    assert [block.text for block in clean(blocks)] == (before if after is None else after)
+    assert [block.text for block in clean_blocks(blocks)] == (before if after is None else after)
 
 
 @pytest.mark.parametrize("section", ["Exercises", "Further Reading", "3. Discussions", "Mid-way Quiz", "Licence"])
 def test_sections_of_exercises_and_links_are_left_out(section: str) -> None:
-    assert clean([Block(section, ONE), Block("Method", TWO)]) == [Block("Method", TWO)]
+    assert clean_blocks([Block(section, ONE), Block("Method", TWO)]) == [Block("Method", TWO)]
 
 
 def test_papers_of_qasper_get_their_paragraphs_and_headings_back() -> None:
@@ -193,3 +198,24 @@ def test_no_passage_holds_half_a_formula_or_leads_to_the_next() -> None:
     passages = list(cut_passages(document, sections, Documents(passage_min_chars=20, passage_max_chars=200)))
     assert all(passage.text.count("$$") % 2 == 0 and not passage.text.endswith(":") for passage in passages)
     assert any(ONE in passage.text for passage in passages)
+
+
+def test_lists_of_libraries_in_rst_are_left_out() -> None:
+    items = [f"- `Library{number} <https://a.org/{number}>`__ - A library for learning in C." for number in range(3)]
+    told = "- `GRU <https://a.org/gru>`__ has two gates, which learn what to keep and what to forget."
+    assert read_bytes("\n".join([*items, told]).encode(), "rst").blocks == []
+    assert (
+        "two gates"
+        in read_bytes("\n".join([told, items[0][:2] + "The LSTM has three."]).encode(), "rst").blocks[0].text
+    )
+
+
+def test_keys_of_a_bibliography_and_lost_words_leave_nothing() -> None:
+    source = (
+        "For instance, BIBREF1 wang2019persuasion collected conversations. Tools perform poorly BIBREF3. "
+        "We follow lowe2015ubuntu here, and test on BIBREF2, conll2003english and others,."
+    )
+    assert read_bytes(source.encode(), "markdown").blocks[0].text == (
+        "For instance, earlier work collected conversations. Tools perform poorly. "
+        "We follow earlier work here, and test on earlier work, conll2003english and others."
+    )

@@ -84,7 +84,7 @@ def test_what_a_reader_does_not_see_is_not_read(hidden: str) -> None:
     [
         ("", '<a rel="license" href="http://creativecommons.org/licenses/by/4.0/">CC</a>', "CC-BY-4.0"),
         ('<link rel="license" href="https://creativecommons.org/licenses/by-nc/4.0/">', "", "CC-BY-NC-4.0"),
-        ('<meta name="dc.rights" content="CC BY-SA 4.0">', "", "CC BY-SA 4.0"),
+        ('<meta name="dc.rights" content="CC BY-SA 4.0">', "", "CC-BY-SA-4.0"),
         ('<script type="application/ld+json">{"license": "https://a.org/l"}</script>', "", "https://a.org/l"),
         ('<script type="application/ld+json">{"@graph": [{"license": {"url": "MIT"}}]}</script>', "", "MIT"),
         ('<script type="application/ld+json">{broken</script>', "", ""),
@@ -115,3 +115,35 @@ def test_a_form_to_log_in_is_told_from_an_article_with_one() -> None:
     assert "paragraph 19" in text(
         read_bytes(f"<html><body><article>{long}</article>{form}</body></html>".encode(), "html")
     )
+
+
+BY, BY_NC = (f"https://creativecommons.org/licenses/{terms}/4.0/" for terms in ("by", "by-nc"))
+LINK, LINK_NC = (f'<a rel="license" href="{address}">CC</a>' for address in (BY, BY_NC))
+
+
+def linked(entry: str) -> str:
+    return f'<script type="application/ld+json">{entry}</script>'
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "licence"),
+    [
+        (linked(f'{{"@graph": [{{"@type": "ImageObject", "license": "{BY}"}}]}}'), "", None),
+        ("", f"<figure><img><figcaption>{LINK}</figcaption></figure>", None),
+        ("", f'<div class="comments"><p>I post it under {LINK}</p></div>', None),
+        ("", f'<ol id="comment-12"><li>{LINK}</li></ol>', None),
+        ("", f"<template>{LINK}</template><!-- {LINK} -->", None),
+        ("", f'<div class="comments-open">{LINK}</div>', "CC-BY-4.0"),
+        ('<meta name="licence" content="CC BY 4.0">', LINK, "CC-BY-4.0"),
+        ('<meta name="licence" content="CC BY 4.0">', LINK_NC, "CC-BY-4.0 and CC-BY-NC-4.0"),
+        ('<meta name="dc.rights" content="All rights reserved">', LINK, "All rights reserved and CC-BY-4.0"),
+        (linked(f'{{"license": "{BY}"}}'), LINK_NC, "CC-BY-4.0 and CC-BY-NC-4.0"),
+        (
+            linked(f'{{"@type": ["Thing", "ScholarlyArticle"], "license": ["{BY_NC}"]}}'),
+            LINK,
+            "CC-BY-NC-4.0 and CC-BY-4.0",
+        ),
+    ],
+)
+def test_every_licence_of_the_page_counts_and_no_other(head: str, body: str, licence: str | None) -> None:
+    assert page(body, head).metadata.get("licence") == licence

@@ -99,7 +99,7 @@ def test_local_files_include_what_is_below_their_folder_alone(tmp_path: Path) ->
     assert extract.missing == ["link", "../secret", "../../etc/passwd", "/etc/passwd"]
     for name, main in (("sections/intro.tex", "main.tex"), ("sections/deeper.tex", "intro.tex")):
         with pytest.raises(UnreadableError, match=f"included by {main}"):
-            read_document(paper / name)
+            read_document(paper / name, root=paper)
     (paper / "notes.tex").write_text("Notes that nothing includes are a document by themselves.")
     assert text(read_document(paper / "notes.tex")) == "Notes that nothing includes are a document by themselves."
 

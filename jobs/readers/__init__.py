@@ -12,8 +12,11 @@ from typing import Any
 from jobs.documents import Extract, UnreadableError, pick_metadata
 from jobs.errors import UserError, first_line
 from jobs.licence_names import is_licence_file
-from jobs.readers.clean import clean
+from jobs.readers.alarm import time_limit
+from jobs.readers.clean import clean_blocks
+from jobs.readers.plain import in_utf8
 
+TIME_LIMIT = 60  # seconds to read one document; the longest books take some 20
 LARGEST = 50_000_000  # bytes of a file: readers hold a document in memory as a tree of many times its size
 
 FORMATS = {  # suffix: format; `jobs.readers.<format>` has `read(data: bytes) -> Extract`
@@ -27,33 +30,46 @@ FORMATS = {  # suffix: format; `jobs.readers.<format>` has `read(data: bytes) ->
     ".pdf": "pdf",
     ".txt": "plain",
 }
+_TEXTS = frozenset({"markdown", "mdx", "latex", "rst", "plain"})
 KINDS = frozenset({*FORMATS.values(), "latex_source"})  # latex_source: an archive as arXiv sends it
 
 
 def read_document(
-    path: Path, *, kind: str = "", stated: Mapping[str, str] | None = None, pdf: str = "pdfium"
+    path: Path,
+    *,
+    kind: str = "",
+    stated: Mapping[str, str] | None = None,
+    pdf: str = "pdfium",
+    charset: str = "",
+    root: Path | None = None,
 ) -> Extract:
     """Read one file, by its suffix where no kind is given. Raises `UnreadableError`.
 
     `stated` (title, source, licence, date) goes before what the file says of itself, its sidecar `FILE.yaml` before
-    both. LaTeX may include files of its own folder.
+    both. LaTeX may include files of its own folder; a file that another includes is refused, and that one is looked
+    for up to `root`, its own folder unless given. `charset` as for `read_bytes`.
     """
     with _reasons():
         refuse_unfit(path)
         if not kind and is_licence_file(path):
             raise UnreadableError("skipped: a licence, no document")
         kind = kind or format_of(path)
-        extract = _read(path.read_bytes(), kind, pdf, path)
+        extract = _read(path.read_bytes(), kind, pdf, charset, (path, root))
         extract.metadata = pick_metadata(extract.metadata) | dict(stated or {}) | pick_metadata(_sidecar(path))
     return extract
 
 
-def read_bytes(data: bytes, kind: str, *, stated: Mapping[str, str] | None = None, pdf: str = "pdfium") -> Extract:
-    """Read a document that is in memory; it includes no file. Raises `UnreadableError`."""
+def read_bytes(
+    data: bytes, kind: str, *, stated: Mapping[str, str] | None = None, pdf: str = "pdfium", charset: str = ""
+) -> Extract:
+    """Read a document that is in memory; it includes no file. Raises `UnreadableError`.
+
+    `charset`, as an HTTP header names it, is that of a text that names none and is not UTF-8.
+    """
     with _reasons():
         if len(data) > LARGEST:
             raise UnreadableError(_too_large(len(data)))
-        extract = _read(data, kind, pdf, None)
+        extract = _read(data, kind, pdf, charset)
         extract.metadata = pick_metadata(extract.metadata) | dict(stated or {})
     return extract
 
@@ -71,14 +87,24 @@ def _reasons() -> Iterator[None]:
         raise UnreadableError(f"reader failed: {type(error).__name__}: {first_line(error)}") from error
 
 
-def _read(data: bytes, kind: str, pdf: str, path: Path | None) -> Extract:
+def _read(data: bytes, kind: str, pdf: str, charset: str, place: tuple[Path, Path | None] | None = None) -> Extract:
     if kind not in KINDS:
         raise UnreadableError(f"skipped: no reader for {kind}")
     if not data.strip():
         raise UnreadableError("empty file")
-    module = import_module("jobs.readers.docling" if (kind, pdf) == ("pdf", "docling") else f"jobs.readers.{kind}")
-    extract = module.read(data, path) if kind == "latex" and path else module.read(data)
-    extract.blocks = clean(extract.blocks)
+    if (kind, pdf) == ("pdf", "docling"):  # a command with a limit of its own
+        kind, seconds = "docling", None
+    else:
+        seconds = TIME_LIMIT
+    module = import_module(f"jobs.readers.{kind}")
+    with time_limit(seconds):
+        if kind == "html":
+            extract = module.read(data, charset)
+        elif kind == "latex" and place:
+            extract = module.read(in_utf8(data, charset), *place)
+        else:
+            extract = module.read(in_utf8(data, charset) if kind in _TEXTS else data)
+        extract.blocks = clean_blocks(extract.blocks)
     return extract
 
 

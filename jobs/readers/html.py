@@ -13,7 +13,7 @@ from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_ma
 from jobs.readers.formulas import formulas_to_latex
 from jobs.readers.latexml import is_latexml, read_latexml
 from jobs.readers.page_metadata import is_login, page_metadata
-from jobs.readers.plain import decode
+from jobs.readers.plain import decode, in_utf8, recoded
 
 _BOILERPLATE = (
     "//nav|//footer|//aside|//script|//style|//noscript|//template|//form|//iframe|//svg|//figure|//pre"
@@ -22,13 +22,17 @@ _BOILERPLATE = (
     "|//*[contains(translate(@style, ' ', ''), 'visibility:hidden')]"
 )
 _CUSTOM_SILENT = re.compile(r"(^mjx-|bibliography|appendix|byline|front-matter|footnote|cite|contents)", re.I)
-_CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.I)
+_CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)|^\W{0,9}<\?xml[^>]+encoding=[\"']([\w-]+)", re.I)
+_XML = re.compile(r"^\s*<\?xml[^>]*\?>")  # lxml would go by the encoding in it
 
 
-def read(data: bytes) -> Extract:
-    """Read a page. Raises `UnreadableError` where there is no text but boilerplate."""
+def read(data: bytes, charset: str = "") -> Extract:
+    """Read a page; `charset` is its encoding where it names none.
+
+    Raises `UnreadableError` where there is no text but boilerplate.
+    """
     try:
-        tree = lxml_html.document_fromstring(_decode(data), parser=lxml_html.HTMLParser(encoding="utf-8"))
+        tree = lxml_html.document_fromstring(_decode(data, charset), parser=lxml_html.HTMLParser(encoding="utf-8"))
     except etree.ParserError as error:  # nothing but a comment or a byte-order mark
         raise UnreadableError(f"no text in it ({error})") from error
     if is_login(tree):
@@ -48,16 +52,13 @@ def read(data: bytes) -> Extract:
     return extract
 
 
-def _decode(data: bytes) -> bytes:
-    """The page as UTF-8, from the encoding that it declares."""
+def _decode(data: bytes, charset: str) -> bytes:
+    """The page as UTF-8, from the encoding that it names, or that its server does."""
     declared = _CHARSET.search(data[:2048])
-    charset = declared[1].decode("ascii").lower() if declared else "utf-8"
-    if charset in ("utf-8", "utf8") or b"\0" in data:
-        return decode(data).encode()
-    try:
-        return data.decode(charset).encode()
-    except (LookupError, UnicodeError) as error:  # LookupError also for Python's codecs of no text: rot13, base64, hex
-        raise UnreadableError(f"not in the encoding it declares ({charset})") from error
+    named = (declared[1] or declared[2]).decode("ascii").lower() if declared else "utf-8"
+    if declared and named not in ("utf-8", "utf8") and b"\0" not in data:
+        data = recoded(data, named)
+    return _XML.sub("", decode(data if declared else in_utf8(data, charset))).encode()
 
 
 def _prune(tree: Any) -> None:

@@ -7,7 +7,7 @@ import re
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _STATEMENT = re.compile(r"^(import\s.+|export\s+(const|default|let|function)\b.*)$")
 _TEMPLATE = re.compile(r"^\s*\{[#:/@].*\}\s*$")
-_COMMENT = re.compile(r"\{/\*.*?\*/\}", re.S)
+_COMMENT = re.compile(r"\{/\*(?:(?!\{/\*).)*?\*/\}", re.S)  # none in another: a search ends at the next
 _TAG = re.compile(r"</?[A-Z][\w.]*")
 LONGEST_TAG = 20_000  # characters; a `<` without its `>` within so many is no tag
 
@@ -19,7 +19,7 @@ def strip_components(text: str) -> str:
 
 
 def _by_fence(text: str) -> list[tuple[bool, str]]:
-    parts: list[tuple[bool, str]] = []
+    parts: list[tuple[bool, list[str]]] = []
     mark = ""
     for line in text.splitlines(keepends=True):
         fence = _FENCE.match(line)
@@ -29,10 +29,10 @@ def _by_fence(text: str) -> list[tuple[bool, str]]:
         elif fence and fence[1].startswith(mark):
             mark = ""
         if parts and parts[-1][0] == inside:
-            parts[-1] = (inside, parts[-1][1] + line)
+            parts[-1][1].append(line)
         else:
-            parts.append((inside, line))
-    return parts
+            parts.append((inside, [line]))
+    return [(inside, "".join(lines)) for inside, lines in parts]
 
 
 def _strip_prose(text: str) -> str:
@@ -49,7 +49,8 @@ def _strip_prose(text: str) -> str:
 def _tag_end(text: str, start: int) -> int | None:
     """Index after the `>` that closes a tag: not one in braces or quotes. None where there is none."""
     depth, quote = 0, ""
-    for index in range(start, min(len(text), start + LONGEST_TAG)):
+    last = text.rfind(">", start, start + LONGEST_TAG)
+    for index in range(start, last + 1):
         letter = text[index]
         if quote:
             quote = "" if letter == quote else quote

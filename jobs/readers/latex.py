@@ -54,12 +54,16 @@ def _converter() -> LatexNodes2Text:
 _CONVERTER = _converter()
 
 
-def read(data: bytes, path: Path | None = None) -> Extract:
-    """Read a LaTeX file, with files of its folder tree. Raises `UnreadableError` for one that is part of another."""
+def read(data: bytes, path: Path | None = None, root: Path | None = None) -> Extract:
+    """Read a LaTeX file, with files of its folder tree.
+
+    Raises `UnreadableError` for one that another includes: one in its folder, or above it up to `root`.
+    """
     source = decode(data)
     if path is None:
         return read_source(source, lambda name: None)
-    if not re.search(r"\\documentclass|\\documentstyle|\\begin\{document\}", source) and (main := includer(path)):
+    whole = re.search(r"\\documentclass|\\documentstyle|\\begin\{document\}", source)
+    if not whole and (main := includer(path, root or path.parent)):
         raise UnreadableError(f"included by {main}")
     return read_source(source, from_folder(path.parent))
 

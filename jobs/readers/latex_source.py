@@ -54,15 +54,20 @@ def _is_old_tar(data: bytes) -> bool:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """Its texts by name. Links and what is no file are passed over; nothing is written to the disk."""
+    """Its texts by name. Links and what is no file are passed over; nothing is written to the disk.
+
+    A sparse member states a size that its bytes do not have: 86 bytes can come to gigabytes.
+    """
     files: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             for number, member in enumerate(archive):
                 if number >= MOST_MEMBERS:
                     raise UnreadableError(f"archive of more than {MOST_MEMBERS} files")
+                if member.issparse():
+                    raise UnreadableError("archive with a sparse file in it")
                 if member.isreg() and member.name.lower().endswith(_TEXTS) and (file := archive.extractfile(member)):
-                    files[member.name.removeprefix("./")] = file.read()
+                    files[member.name.removeprefix("./")] = file.read(UNPACKED)
     except tarfile.TarError as error:
         raise UnreadableError(f"broken archive ({error})") from error
     return files

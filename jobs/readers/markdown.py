@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
@@ -25,11 +26,22 @@ _PARSER = (
     .use(footnote_plugin)
     .use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
 )
+MOST_BRACKETS = 1_000_000  # brackets times characters of one paragraph: for each, the parser goes to the end of it
+
+
+def _without_many_brackets(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.type == "inline" and token.content.count("[") * len(token.content) > MOST_BRACKETS:
+            token.content = token.content.replace("[", " ")
+
+
+_PARSER.core.ruler.before("inline", "many_brackets", _without_many_brackets)
 _SILENT = re.compile(r"<(script|style|table|svg|iframe|video|pre)\b.*?(</\1>|\Z)|<!--.*?(-->|\Z)", re.S | re.I)
 _MARKUP = re.compile(r"</?[a-zA-Z!][^>]*(>|\Z)")
-_BRACKETED_MATH = re.compile(r"\\\\\((.+?)\\\\\)|\\\\\[(.+?)\\\\\]", re.S)
+# A search ends at the next opening, or paragraph: it would go to the end of the text from each.
+_BRACKETED_MATH = re.compile(r"\\\\\(((?:(?!\\\\\(|\n\n).)+?)\\\\\)|\\\\\[((?:(?!\\\\\[|\n\n).)+?)\\\\\]", re.S)
 _CALLOUT = re.compile(r"^\s*\[!\w+\]\s*")
-_ANCHOR = re.compile(r"\s*(\[\[[^\]]*\]\]|\{#[^}]*\})\s*$")
+_ANCHOR = re.compile(r" ?(\[\[[^\]]{0,200}\]\]|\{#[^}]{0,200}\})$")
 
 
 def read(data: bytes) -> Extract:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from jobs.documents import collapse
+
 _ROLE = re.compile(
     r"(?:\b(?:Equation|Figure|Table|Section|Chapter)s? (?=:(?:num|eq)?ref:))?"
     r":(label|eqlabel|numref|ref|eqref|cite|citet|citep|begin_tab|end_tab|width)::?`([^`]*)`"
@@ -16,21 +18,24 @@ _VERBS = (
 )
 _QASPER_SPOKEN = re.compile(
     r"(?P<lead>(?:^|[.!?]\s*)(?:(?:However|Recently|Finally|Similarly|Later|Moreover|Furthermore|Also"
-    r"|(?:In|For|On) [^,.;:]{1,30}),\s)?|(?<!\d )\band\s|\b(?:[a-z]+ly|also|that|while|since|because|where|whereas"
-    r"|(?i:by|in|of|from|to|with|than|on|like|as|follow|following|see|unlike|extend|per))\s"
+    r"|(?:In|For|On) [^,.;:]{1,30}),\s)?|(?<!\d )\band\s|\b(?:[a-z]+ly(?=\s\S+\s[a-z(])"
+    r"|also|that|while|since|because|where|whereas|(?i:by|in|of|from|to|with|than|on|like|as|follow|following|see|unlike|extend|per))\s"
     rf"|(?<!\d),\s(?=BIBREF\d+ {_VERBS} (?!by|in|to|for|on|with)))"
     r"BIBREF\d+(?:\s*(?:,|and)\s*BIBREF\d+)*(?=\s+[a-z(]|\s*[.,;])"
 )
 _QASPER_CITATION = re.compile(r"\s*[(\[]?(?:BIBREF\d+)(?:\s*[,;–-]?\s*(?:and\s+)?BIBREF\d+)*[)\]]?")
+# "BIBREF1 wang2019persuasion collected": a key of the author's bibliography beside that of the data set, or alone.
+_KEYS = re.compile(r"(BIBREF\d+)(?: [a-z-]{2,30}(?:19|20)\d\d[a-z]*\b)+")
+_KEY = re.compile(r"\b(?!wmt|conll|iwslt|semeval|trec)[a-z]{3,30}(?:19|20)\d\d[a-z]{3,}\b")
 _QASPER_FORMULA = re.compile(r"(?:INLINE_?FORM|DISPLAY_?FORM|EQREF)\d+-?")
 _TEX_LEFT = re.compile(
-    r"\[(?:topsep|leftmargin|itemsep|label|noitemsep|width|height)\b[^\]]*\]"
+    r"\[(?:topsep|leftmargin|itemsep|label|noitemsep|width|height)\b[^\]]{0,200}\]"
     r"|\bnbcite\w+(?:,\w+)*|\bpx(?=[A-Z])"
 )
 _LABEL = re.compile(r"\b(eq|fig|tab|tbl|se|sec|app|alg):[\w-]+")
-_UTF8 = re.compile(r"utf8(\S+?)standard")
-# Marks of d2lbook for slides: [**shown**], (**shown**), [~~not shown~~].
-_SLIDE = re.compile(r"(?:\[|\()(\*\*|~~)(.+?)\1(?:\]|\))", re.S)
+_UTF8 = re.compile(r"utf8(\S{1,80}?)standard")
+# Marks of d2lbook for slides: [**shown**], (**shown**), [~~not shown~~]. None in another: a search ends at the next.
+_SLIDE = re.compile(r"[\[(](\*\*|~~)((?:(?![\[(]\1).)+?)\1[\])]", re.S)
 _QASPER_TARGET = re.compile(
     r"(?P<name>\b(?i:Figures?|Figs?\.|Tables?|Sections?|Secs?\.|Appendix))?\s*"
     r"(?P<open>\(\s*)?(?P<kind>FIG|TAB|SEC)REF\d+(?(open)\s*\))"
@@ -40,10 +45,15 @@ _QASPER_NAMES = {"FIG": "the figure", "TAB": "the table", "SEC": "the section"}
 
 
 def replace_marks(text: str) -> str:
-    """Say a reference in words ("the figure"), a citation in a sentence by its authors; drop labels and the rest."""
+    """Say a reference in words ("the figure"), a citation in a sentence by its authors; drop labels and the rest.
+
+    White space is collapsed first: these patterns take quadratic time on long runs of it.
+    """
+    text = collapse(text)
     if ":" in text:
         text = _ROLE.sub(_in_words, text).replace(":end_tab:", "").replace(":begin_tab:", "")
     if "REF" in text or "FORM" in text:
+        text = _KEY.sub("BIBREF0", _KEYS.sub(r"\1", text))
         text = _QASPER_SPOKEN.sub(_earlier_work, text)
         text = re.sub(r",(?:\s*,)+", ",", _QASPER_CITATION.sub("", text))
         text = _QASPER_FORMULA.sub("[formula]", text)
@@ -51,7 +61,8 @@ def replace_marks(text: str) -> str:
         text = _LABEL.sub(lambda found: _TARGETS.get(found[1], "the reference"), text)
         text = _UTF8.sub(r"\1", _TEX_LEFT.sub("", text))
     text = _POINTER_ALONE.sub("", text)
-    return re.sub(r"[ \t]+([,.;:!?)](?:\s|$))", r"\1", text).replace("()", "")
+    text = re.sub(r" ([,.;:!?)])(?= |$)", r"\1", text).replace("()", "")
+    return re.sub(r",(?=\.(?: |$))", "", text)  # "CartPole and PixelCopter,."
 
 
 def drop_slide_marks(text: str) -> str:
@@ -67,18 +78,23 @@ def _earlier_work(found: re.Match[str]) -> str:
 
 
 def _qasper_target(found: re.Match[str]) -> str:
-    words, before = _QASPER_NAMES[found["kind"]], found.string[: found.start()].rstrip()
+    words, before = _QASPER_NAMES[found["kind"]], _before(found)
     lead = found[0][: len(found[0]) - len(found[0].lstrip())]
     if found["open"] and not found["name"]:
         return f"{lead}({words})"
     return lead + (words if before and before[-1] not in ".!?" else words.capitalize())
 
 
+def _before(found: re.Match[str]) -> str:
+    """The end of what stands before: the text itself would be copied for every match."""
+    return found.string[max(0, found.start() - 5) : found.start()].rstrip()
+
+
 def _in_words(found: re.Match[str]) -> str:
     role, target = found[1], found[2]
     if role in ("numref", "ref", "eqref"):
         prefix = "eq" if role == "eqref" else re.split(r"[_:-]", target)[0].lower()
-        words, before = _TARGETS.get(prefix, "the reference"), found.string[: found.start()].rstrip()
+        words, before = _TARGETS.get(prefix, "the reference"), _before(found)
         first = before[-1] in ".!?" if before else found.string != found[0]
         return words.capitalize() if first else words
     return _authors(target) if role == "citet" else ""

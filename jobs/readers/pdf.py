@@ -123,10 +123,8 @@ def _goes_on(above: Line, line: Line, pitch: float) -> bool:
 def _join(group: list[Line]) -> str:
     text = ""
     for line in group:
-        if text and text[-1] in _LINE_HYPHENS:
+        if text[-1:] in tuple(_LINE_HYPHENS) or (_BREAKS.search(text[-2:]) and line.text[:1].islower()):
             text = text[:-1] + line.text
-        elif _BREAKS.search(text) and line.text[:1].islower():
-            text = _BREAKS.sub(r"\1", text) + line.text
         else:
             text = f"{text} {line.text}"
     return collapse(re.sub(f"[{_LINE_HYPHENS}]", "", text))

@@ -29,9 +29,8 @@ _SILENT_DIRECTIVES = re.compile(
     r"^(toctree|literalinclude|option|program|index|highlight|currentmodule|module|auto\w+|py:\w+|c:\w+|cpp:\w+"
     r"|code-block|sourcecode|code|parsed-literal|bibliography|plot|graphviz|mermaid|video|tabularcolumns|only|cmdoption)$"
 )
-_DIRECTIVE = re.compile(r"^\s*\.\. (?:\|[^|]+\| )?([\w:.+-]+?)::", re.M)
+_DIRECTIVE = re.compile(r"^[ \t]*\.\. (?:\|[^|\n]+\| )?([\w:.+-]+?)::", re.M)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
-_TEXT_ROLE = re.compile(r"^\s*~?(.*?)\s*(?:<[^>]*>)?\s*$", re.S)
 _PREFIXES = ("fig", "tab", "eq", "sec", "chap")
 _SILENT_NODES = (
     nodes.literal_block,
@@ -73,7 +72,8 @@ def _unknown_role(
         return [nodes.Text(text.replace("_", " "))], []  # a label in words: "the :ref:`chain_rule`"
     if name in ("ref", "numref", "eq", "cite") and "<" not in text:
         return [nodes.Text(replace_marks(f":{'eqref' if name == 'eq' else name}:`{text}`"))], []
-    return [nodes.Text(_TEXT_ROLE.sub(r"\1", nodes.unescape(text)))], []
+    words = collapse(nodes.unescape(text)).removeprefix("~")
+    return [nodes.Text(words.rpartition("<")[0].rstrip() if words.endswith(">") and "<" in words else words)], []
 
 
 def read(data: bytes) -> Extract:
@@ -135,7 +135,9 @@ def _block(node: Any, section: str, extract: Extract) -> None:
     elif isinstance(node, nodes.math_block):
         text = f"$$ {collapse(node.astext())} $$"
     elif isinstance(node, nodes.bullet_list | nodes.enumerated_list):
-        text = list_text(_text(item) for item in node.children if not _of_links(item))
+        items = [item for item in node.children if not _of_links(item)]
+        pointers = sum(map(_is_pointer, items))
+        text = list_text(map(_text, items)) if 2 * pointers < len(items) else ""  # else it lists what is elsewhere
     elif isinstance(node, nodes.definition_list):
         text = list_text(_definition(item) for item in node.children)
     elif isinstance(node, nodes.table):
@@ -150,6 +152,13 @@ def _of_links(node: Any) -> bool:
     """Whether half or more of the letters are those of links to other pages: it tells where else to read."""
     linked = sum(len(link.astext()) for link in node.findall(nodes.reference) if link.get("refuri"))
     return bool(linked) and 2 * linked >= len(node.astext())
+
+
+def _is_pointer(item: Any) -> bool:
+    """Whether it is a link, a dash and what is there: an item of a list of libraries or pages."""
+    first, *after = item.children[0].children if item.children else [None]
+    linked = isinstance(first, nodes.reference) and bool(first.get("refuri"))
+    return linked and bool(re.match(r"\s*[-–—]", "".join(node.astext() for node in after)))
 
 
 def _definition(item: Any) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-MOST_FILES, DEEPEST = 500, 20
+MOST_FILES, DEEPEST, MOST_MISSING = 500, 20, 100
+_SUFFIXES = (".tex", ".ltx")  # files of other names are no part of a document
 LARGEST_SOURCE = 20_000_000  # characters with everything included; the largest book sources have 5 million
 _INCLUDE = re.compile(
     r"\\(?:(?:input|include|subfile|subfileinclude)\s*\{(?P<name>[^{}]+)\}|input\s+(?P<bare>[\w./-]+)"
@@ -27,12 +28,19 @@ def without_comments(source: str) -> str:
 
 
 class Includes:
-    """Puts included files in; `missing` are the names of those that are not there, or not in the folder tree."""
+    """Puts included files in, and keeps the names of those that are not there, or not in the folder tree."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        self.missing: list[str] = []
+        self._missing: dict[str, None] = {}
         self.files, self.characters = 0, 0
+
+    @property
+    def missing(self) -> list[str]:
+        """The first `MOST_MISSING` names of files that are not there, and how many more there are."""
+        names = list(self._missing)
+        more = len(names) - MOST_MISSING
+        return names if more <= 0 else [*names[:MOST_MISSING], f"and {more:,} more"]
 
     def expand(self, source: str, folder: str = "", above: tuple[str, ...] = ()) -> str:
         """A source with everything that it includes. Names go by its own folder, then by that of the main file."""
@@ -48,8 +56,7 @@ class Includes:
                 break
             if (text := self.load(place)) is not None:
                 return self._of_file(place, text, above)
-        if name not in self.missing:
-            self.missing.append(name)
+        self._missing[name] = None
         return " "
 
     def _of_file(self, place: str, text: str, above: tuple[str, ...]) -> str:
@@ -65,25 +72,29 @@ class Includes:
 
 
 def _place(folder: str, name: str) -> str:
-    """A name below the source's folder; "" where it is absolute or leads out."""
+    """A name below the source's folder; "" where it is absolute, leads out or is hidden."""
     parts: list[str] = []
     if name.startswith(("/", "~", "\\", "|")) or ":" in name:
         return ""
     for part in (*PurePosixPath(folder).parts, *PurePosixPath(name).parts):
-        if part == ".." and not parts:
+        if (part == ".." and not parts) or (part != ".." and part.startswith(".")):
             return ""
         parts = parts[:-1] if part == ".." else [*parts, part]
     return "/".join(parts)
 
 
 def from_folder(root: Path) -> Load:
-    """Files of a folder tree; links that lead out of it are as good as missing."""
+    """LaTeX files of a folder tree; hidden ones, and links that lead out of it, are as good as missing."""
 
     def load(name: str) -> str | None:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root.resolve()) or not path.is_file() or path.stat().st_size > LARGEST_SOURCE:
+        try:
+            path, top = (root / name).resolve(), root.resolve()
+            inside = path.is_relative_to(top) and not any(part[0] == "." for part in path.relative_to(top).parts)
+            if not inside or path.suffix.lower() not in _SUFFIXES or not path.is_file():
+                return None
+            return text_of(path.read_bytes()) if path.stat().st_size <= LARGEST_SOURCE else None
+        except (OSError, RuntimeError):  # a name too long, no right to read it, links in a circle
             return None
-        return text_of(path.read_bytes())
 
     return load
 
@@ -96,11 +107,14 @@ def text_of(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def includer(path: Path) -> str:
-    """The name of a file in this folder or the two above it that includes this one; "" without."""
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+def includer(path: Path, root: Path) -> str:
+    """The name of a file in this folder or the two above it, up to `root`, that includes this one; "" without."""
+    path, root = path.absolute(), root.absolute()
+    for folder in path.parents[:3]:
         if name := _included_below(folder).get(path.resolve()):
             return name
+        if folder == root or not folder.is_relative_to(root):
+            break
     return ""
 
 
@@ -109,7 +123,8 @@ def _included_below(folder: Path) -> dict[Path, str]:
     """Files that the LaTeX files of one folder name, each with the name of the first that does."""
     found: dict[Path, str] = {}
     try:
-        files = [file for file in sorted(folder.glob("*.tex"))[:MOST_FILES] if file.is_file()]
+        named = [file for file in sorted(folder.glob("*.tex"))[:MOST_FILES] if file.is_file()]
+        files = [file for file in named if file.stat().st_size <= LARGEST_SOURCE]
         texts = [(file.name, without_comments(file.read_text("utf-8", errors="replace"))) for file in files]
     except OSError:  # what cannot be listed or read includes nothing
         return {}

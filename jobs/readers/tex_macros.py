@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 MOST_EXPANSIONS = 200_000  # papers of 100 pages have some 5,000
 GROWTH = 2_000_000  # characters that macros may put in
 DEEPEST = 30
+LONGEST_OPTION = 2000  # characters in square brackets, and of the parameters of a `\\def`; more are none
 _CONTROL = re.compile(r"\\([a-zA-Z@]+)\*?")
 _DEFINITION = re.compile(r"(new|renew|provide)command|DeclareRobustCommand|DeclareMathOperator|[gx]?def|edef|let")
 _NAME = re.compile(r"\s*(?:\{\s*\\([a-zA-Z@]+|.)\s*\}|\\([a-zA-Z@]+|.))")
@@ -49,7 +50,7 @@ class Macros:
                 position = self._define(name, text, found.end())
             elif name in self.known and depth < DEEPEST:
                 position, put_in = self._use(name, text, after, depth)
-                out.append(_joined("".join(out[-2:]), put_in, text[position : position + 1]))
+                out.append(_joined("".join(out[-2:])[-100:], put_in, text[position : position + 1]))
             else:
                 position = after
                 out.append(found[0][: 1 + len(name)])
@@ -98,7 +99,7 @@ def _declared(kind: str, text: str, position: int) -> tuple[Macro, int]:
 def _delimited(text: str, position: int) -> tuple[Macro | None, int]:
     """TeX's own `\\def`; one whose parameters are parted by other signs is passed over."""
     found = _PARAMETERS.match(text, position)
-    brace = text.find("{", position)
+    brace = text.find("{", position, position + LONGEST_OPTION)
     if brace < 0:
         return None, position
     body, end = _argument(text, brace)
@@ -107,8 +108,11 @@ def _delimited(text: str, position: int) -> tuple[Macro | None, int]:
 
 def _bracketed(text: str, position: int) -> tuple[str | None, int]:
     """What stands in square brackets next, or None, and where to go on."""
-    found = re.compile(r"\s*\[([^\]]*)\]").match(text, position)
-    return (found[1], found.end()) if found else (None, position)
+    start = position
+    while text[start : start + 1].isspace():
+        start += 1
+    end = text.find("]", start, start + LONGEST_OPTION) if text.startswith("[", start) else -1
+    return (text[start + 1 : end], end + 1) if end >= 0 else (None, position)
 
 
 def _argument(text: str, position: int) -> tuple[str, int]:
