@@ -10,8 +10,9 @@ from jobs.config import Documents
 from jobs.documents import Block, DocumentText, UnreadableError
 from jobs.errors import UserError
 from jobs.passages import cut_passages, lay_out
-from jobs.readers import docling, read_bytes, read_document
+from jobs.readers import docling, qasper, read_bytes, read_document
 from jobs.readers.clean import clean_blocks
+from jobs.readers.marks import replace_marks
 from tests.documents_world import HTML, MARKDOWN, PDF_LINES, PROSE, pdf
 
 
@@ -219,3 +220,20 @@ def test_keys_of_a_bibliography_and_lost_words_leave_nothing() -> None:
         "For instance, earlier work collected conversations. Tools perform poorly. "
         "We follow earlier work here, and test on earlier work, conll2003english and others."
     )
+
+
+def test_a_question_run_into_a_paragraph_is_a_heading_only_by_the_data_sets_marks() -> None:
+    blocks = [Block("", "We do not compare them.Discussion ::: How to Select k?"), Block("", "It is chosen by hand.")]
+    parted = qasper.part(blocks)
+    assert [(block.section, block.text) for block in parted] == [
+        ("", "We do not compare them."),
+        ("How to Select k?", "It is chosen by hand."),
+    ]
+    asked = [Block("", "But is it true? Can we do it?"), Block("", "It is chosen by hand.")]
+    assert [block.text for block in qasper.part(asked)] == [block.text for block in asked]
+
+
+def test_a_citation_that_is_a_sentences_subject_is_named() -> None:
+    text = "In particular, :cite:`Reddi.Kale.Kumar.2019` show that limits are there. It :cite:`Kingma.Ba.2014` is one."
+    assert replace_marks(text) == "In particular, Reddi et al. (2019) show that limits are there. It  is one."
+    assert "Kingma" not in replace_marks(text)

@@ -23,6 +23,7 @@ _QASPER_SPOKEN = re.compile(
     rf"|(?<!\d),\s(?=BIBREF\d+ {_VERBS} (?!by|in|to|for|on|with)))"
     r"BIBREF\d+(?:\s*(?:,|and)\s*BIBREF\d+)*(?=\s+[a-z(]|\s*[.,;])"
 )
+_SUBJECT = re.compile(rf"\s+{_VERBS} (?:that|a|an|the|how)\b")  # after a citation that is the sentence's subject
 _QASPER_CITATION = re.compile(r"\s*[(\[]?(?:BIBREF\d+)(?:\s*[,;–-]?\s*(?:and\s+)?BIBREF\d+)*[)\]]?")
 # "BIBREF1 wang2019persuasion collected": a key of the author's bibliography beside that of the data set, or alone.
 _KEYS = re.compile(r"(BIBREF\d+)(?: [a-z-]{2,30}(?:19|20)\d\d[a-z]*\b)+")
@@ -97,7 +98,8 @@ def _in_words(found: re.Match[str]) -> str:
         words, before = _TARGETS.get(prefix, "the reference"), _before(found)
         first = before[-1] in ".!?" if before else found.string != found[0]
         return words.capitalize() if first else words
-    return _authors(target) if role == "citet" else ""
+    spoken = role == "citet" or (role == "cite" and _SUBJECT.match(found.string, found.end()))
+    return _authors(target) if spoken else ""
 
 
 def _authors(key: str) -> str:

@@ -13,7 +13,7 @@ _RUN_TOGETHER = re.compile(
     r"(?=[A-Z][a-z]*[ ,:]|[A-Z][a-z]{3,}[.] |[A-Z]+\d: )"
 )
 _LOST_FORMULA = re.compile(r"[a-z:,.]where \$")  # "is defined aswhere $x$": what was defined is not in the text
-_HEADING = re.compile(r"(?:^|(?<=[.!?:)\]”\"]))(?P<name>[A-Z][^.!?]{2,120})$")
+_HEADING = re.compile(r"(?:^|(?<=[.!?:)\]”\"]))(?P<name>[A-Z][^.!?]{2,120}\??)$")
 _MARKS = re.compile(r"BIBREF\d|(INLINE|DISPLAY)_?FORM\d| ::: ")
 
 
@@ -44,6 +44,7 @@ def _pieces(text: str) -> list[str]:
 def _without_heading(text: str) -> tuple[str, str]:
     """A paragraph and the heading at its end, by its last part: "Experiments ::: Data" is Data."""
     found = _HEADING.search(text)
-    if not found or (" ::: " not in found["name"] and len(found["name"].split()) > 8):
+    name = found["name"] if found else ""
+    if not found or (" ::: " not in name and (len(name.split()) > 8 or name.endswith("?"))):
         return text, ""
-    return text[: found.start()].rstrip(), found["name"].split(" ::: ")[-1].strip(" :")
+    return text[: found.start()].rstrip(), name.split(" ::: ")[-1].strip(" :")
