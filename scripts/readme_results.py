@@ -16,7 +16,9 @@ FIGURES = ROOT / "docs" / "tiny-run.json"
 README = ROOT / "README.md"
 START, END = "<!-- results of the offline loop: start -->", "<!-- results of the offline loop: end -->"
 MODELS = {"base": "base", "adapter": "adapter", "merged": "merged", "gguf": "Q4_K_M GGUF"}
-STEPS = "passages questions base dataset adapter merged gguf base_gguf evaluation cards".split()
+STEPS = (
+    "passages index questions base dataset adapter merged gguf base_gguf adapter_gguf ladder evaluation cards"
+).split()
 
 
 def collect(run: Path) -> dict[str, Any]:
