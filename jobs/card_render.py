@@ -33,6 +33,7 @@ _ABSOLUTE_WORD = re.compile(r"(?<![\w:/.~-])/(?:[^/'\",\[\]]+/)*([^/'\",\[\]]+)"
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)  # a password may hold any sign
 _MAIL = re.compile(r"(?<![\w./+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")  # in a command
 _LINK = re.compile(r":(?=//)|\bwww(?=\.)|(?<!\w)@(?=\w)|@(?=[\w-]+\.)", re.IGNORECASE)  # what the Hub makes links of
+_PLAIN_ADDRESS = re.compile(r"https?://[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/[\w./~%+=&?,:;-]*)?", re.ASCII)
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 
 
@@ -53,6 +54,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "cell": cell,
         "short": short,
+        "address": address,
         "code": code,
         "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",  # None: asked of nobody
         "p": lambda value: "< 0.001" if value < 0.001 else f"= {value:.3f}",
@@ -82,6 +84,11 @@ def short(text: object, longest: int) -> str:
     """Text in one line of at most so many characters, with a mark where it was cut."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+
+
+def address(text: str, longest: int) -> str:
+    """A document's address as a link, for its attribution, where it is one and nothing but one; else as text."""
+    return f"<{text}>" if len(text) <= longest and _PLAIN_ADDRESS.fullmatch(text) else cell(short(text, longest))
 
 
 def grouped(figures: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.card_documents import MOST_DOCUMENTS
+from jobs.card_render import address, cell
 from jobs.dataset_card import dataset_card
 from jobs.documents import DocumentText
 from jobs.licences import documents_licence
@@ -104,3 +105,25 @@ def test_documents_without_an_address_are_counted_by_their_folder(tmp_path: Path
         ["notes/", "200", "0", "MIT: 100, not named: 100"],
         ["blog/", "100", "0", "MIT: 100"],
     ]
+
+
+@pytest.mark.parametrize("text", ["https://arxiv.org/abs/1512.03385", "http://a-b.example.org:8080/x_y/z?q=1&r=%20"])
+def test_an_address_is_a_link(text: str) -> None:
+    assert address(text, 300) == f"<{text}>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "javascript:alert(1)",
+        "https://a.org/|<img>",
+        "https://user:secret@a.org/",
+        "https://a.org/x> [y](z)",
+        "https://a.org/ b",
+        "ftp://a.org/x",
+    ],
+)
+def test_what_is_more_than_an_address_is_text(text: str) -> None:
+    shown = address(text, 300)
+    assert shown == cell(text)
+    assert not shown.startswith("<")
