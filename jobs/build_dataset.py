@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jobs.answering
 import jobs.arc
@@ -32,11 +33,13 @@ from jobs import dataset_build, dataset_copies, dataset_figures, held_out_sets, 
 from jobs.arguments import date_argument, path_argument
 from jobs.config import Dataset
 from jobs.data_config import Decontamination, Reading
-from jobs.dataset_build import Sources, build, own_rows, refuse_empty
+from jobs.dataset_build import OWN, PASSAGES, Sources, build, own_rows, refuse_empty
 from jobs.errors import UserError, first_line, run_main
 from jobs.evaluation import source_shelf, task_sources
+from jobs.evaluation.built_tasks import RECENT_SPLIT
 from jobs.held_out_sets import task_files
 from jobs.own_questions import QUESTIONS, read_own
+from jobs.rejections import FILE as REJECTED
 from jobs.step import StepRecord, run_step, source_sha256
 from qa.prompts import PromptEncoder
 
@@ -102,8 +105,10 @@ def load_encoder(tokenizer: str, revision: str = "main") -> PromptEncoder:
     try:
         return PromptEncoder.from_transformers(AutoTokenizer.from_pretrained(tokenizer, revision=revision))
     except (OSError, ValueError) as error:
-        reason = f"no usable tokenizer there ({first_line(error)}); give a Hub id or a folder"
-        raise UserError(f"{tokenizer}: {reason}") from None
+        folder = Path(tokenizer)
+        bare = folder.is_dir() and not any((*folder.glob("tokenizer*"), *folder.glob("vocab*")))
+        reason = "no tokenizer files there" if bare else f"no usable tokenizer there ({first_line(error)})"
+        raise UserError(f"{tokenizer}: {reason}; give a Hub id or a folder with a tokenizer") from None
 
 
 def main() -> None:
@@ -119,9 +124,23 @@ def main() -> None:
         passages=given.passages,
         index=given.index,
     )
-    for name, counts in record.figures["rows"].items():
-        print(f"{name}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
-    print(f"{'built' if worked else 'already built'}: {record.figures['dropped']} rows dropped, see rejected.parquet")
+    for line in _made(record.figures):
+        print(line)
+    dropped = record.figures["dropped"]
+    rows = f"{dropped:,} row{'s' * (dropped != 1)}"
+    print(f"{'built' if worked else 'already built'}: {rows} dropped, see {given.out / REJECTED}")
+
+
+def _made(figures: dict[str, Any]) -> list[str]:
+    """A line for each configuration with the rows of its splits, the recent slice and the passages too."""
+    rows = {name: dict(counts) for name, counts in figures["rows"].items()}
+    if recent := figures["recent"]["rows"]:
+        rows[OWN][RECENT_SPLIT] = recent
+    if published := figures["passages"]["rows"]:
+        rows[PASSAGES] = {"train": published}
+    return [
+        f"{name}: " + ", ".join(f"{count:,} {split}" for split, count in part.items()) for name, part in rows.items()
+    ]
 
 
 def _wanted(given: argparse.Namespace) -> Dataset:

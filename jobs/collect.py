@@ -4,7 +4,8 @@
 
 `DIR/passages.jsonl` holds the passages, `DIR/documents.jsonl` the extracted texts that their offsets point into, and
 `DIR/rejected.parquet` every document that gave no passage. A document that cannot be had or read never stops the
-others. What is fetched is kept, so that nothing is asked for twice.
+others. What is fetched is kept, so that nothing is asked for twice. Of a folder, hidden files and folders and folders
+that are links are passed over.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import jobs.document_tally
 import jobs.document_work
 import jobs.documents
@@ -31,7 +34,7 @@ import jobs.sources
 from jobs.arguments import path_argument
 from jobs.config import Documents, Scale
 from jobs.data_config import OPEN_LICENCES
-from jobs.document_tally import DocumentTally, kind_of
+from jobs.document_tally import DocumentTally, in_order, kind_of
 from jobs.document_work import read_items
 from jobs.documents import Item, UnreadableError
 from jobs.errors import UserError, run_main
@@ -45,10 +48,12 @@ from jobs.sources.local import walk
 from jobs.sources.net import Net
 from jobs.step import CHECKPOINTS, StepRecord, file_sha256, run_step, source_sha256
 
+PATHS = f"files or folders ({' '.join(FORMATS)}); hidden files, and folders that are links, are passed over"
 CODE = (
     *(jobs.readers, jobs.documents, jobs.passages, jobs.sentences, jobs.sources),
     *(jobs.document_work, jobs.document_tally, jobs.language, jobs.licence_names),
 )
+OPTIONS = {"licences": "allow", "languages": "language"}  # settings whose option has another name
 
 
 def collect(
@@ -116,9 +121,25 @@ def _collect(found: Found, folder: Path, documents: Documents, scale: Scale) -> 
     with DocumentTally(folder) as tally:
         write_rejections(folder / REJECTED, tally.rejections(progress(results, "writing", total=total)))
     if not tally.passages:
-        shutil.rmtree(checkpoints)  # only other documents or arguments can help: nothing to go on from
-        raise UserError(f"{_named(documents)}: no passage found in {total} documents; {tally.why()}")
+        kept = _left_behind(folder, total)
+        read = total - tally.aside
+        found_in = f"{read} document{'' if read == 1 else 's'}"
+        raise UserError(f"{_named(documents)}: no passage found in {found_in}; {tally.why()}{kept}")
     return tally.figures(total)
+
+
+def _left_behind(folder: Path, total: int) -> str:
+    """Keep what was refused where no result will stand, and say where; nothing if there were no files.
+
+    All else goes: only other documents or arguments can help.
+    """
+    checkpoints = folder / CHECKPOINTS
+    shutil.rmtree(checkpoints)
+    if not total:
+        return ""
+    checkpoints.mkdir()
+    (folder / REJECTED).rename(checkpoints / REJECTED)
+    return f"; all that was refused stands in {checkpoints / REJECTED}"
 
 
 def _named(documents: Documents) -> str:
@@ -129,7 +150,7 @@ def _named(documents: Documents) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jobs.collect", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("paths", nargs="*", type=path_argument, metavar="PATH", help=f"files or folders ({' '.join(FORMATS)})")
+    add("paths", nargs="*", type=path_argument, metavar="PATH", help=PATHS)
     add("--out", type=path_argument, required=True, metavar="DIR", help="folder for passages.jsonl and the rest")
     add("--arxiv", nargs="+", default=(), metavar="ID|FILE", help="papers of arXiv, or files with an id a line")
     add("--url", nargs="+", default=(), metavar="URL|FILE", help="pages, or files with an address a line")
@@ -155,6 +176,15 @@ def _documents(given: argparse.Namespace) -> Documents:
         raise UserError("--min-chars, --max-chars: expected 1 <= min <= max and max >= 200")
     if given.workers < 1:
         raise UserError("--workers: expected 1 or more")
+    try:
+        return _settings(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0])
+        raise UserError(f"--{OPTIONS.get(name, name)}: {fault['msg'].removeprefix('Value error, ')}") from None
+
+
+def _settings(given: argparse.Namespace) -> Documents:
     return Documents(
         paths=tuple(map(str, given.paths)),
         arxiv=tuple(given.arxiv),
@@ -180,10 +210,11 @@ def main() -> None:
     counts = record.figures
     done = "collected" if worked else "already collected"
     print(f"{done}: {counts['documents']} documents, {counts['passages']} passages, {counts['rejected']} rejected")
-    if counts["rejected"] or counts["missing_includes"]:
-        reasons = counts["rejected_by_reason"] | {"included file is missing": counts["missing_includes"]}
-        why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)
+    if counts["rejected"]:
+        why = ", ".join(f"{reason}: {count}" for reason, count in in_order(counts["rejected_by_reason"]))
         print(f"rejected: {counts['rejected']} ({why}); see {given.out / REJECTED}")
+    if missing := counts["missing_includes"]:
+        print(f"missing includes: {missing}; their documents were read without them; see {given.out / REJECTED}")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from jobs.endpoint_secrets import check_address
+from jobs.language import known_languages
+from jobs.licence_names import unknown_name
 from jobs.section import Section
 
 OPEN_LICENCES = (
@@ -38,6 +41,29 @@ class Documents(Section):
     pdf: Literal["pdfium", "docling"] = "pdfium"
     passage_min_chars: int = Field(120, ge=1)
     passage_max_chars: int = Field(1200, ge=200)
+
+    @field_validator("licences")
+    @classmethod
+    def _known_licences(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if reason := unknown_name(name):
+                raise ValueError(reason)
+        return value
+
+    @field_validator("languages")
+    @classmethod
+    def _known_languages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for code in set(value) - {"en"}:  # the list of the others takes a second to load
+            if code not in known_languages():
+                raise ValueError(f"{code!r} is no language that can be told; write a code of ISO 639-1, such as en")
+        return value
+
+    @field_validator("contact")
+    @classmethod
+    def _mail_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", value):
+            raise ValueError(f"{value!r} is no e-mail address; write one such as me@example.org")
+        return value
 
     @model_validator(mode="after")
     def _lengths_in_order(self) -> Self:

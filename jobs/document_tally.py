@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.document_work import STAGES
-from jobs.documents import Rejection
+from jobs.document_work import ASIDE, STAGES
+from jobs.documents import Rejection, collapse
 from jobs.funnel import Funnel
 
 PASSAGES, DOCUMENTS = "passages.jsonl", "documents.jsonl"
@@ -24,7 +24,8 @@ class DocumentTally:
         self.folder = folder
         self.texts: dict[str, str] = {}  # digest of a text: the document that has it
         self.ids: dict[str, str] = {}  # id: what tells its document from another
-        self.passages, self.characters, self.missing = 0, 0, 0
+        self.passages, self.characters, self.missing, self.aside = 0, 0, 0, 0
+        self.first: Rejection | None = None
         self.formats, self.licences, self.origins = Counter[str](), Counter[str](), Counter[str]()
         self.reasons, self.stages = Counter[str](), Counter[str]()
 
@@ -40,13 +41,20 @@ class DocumentTally:
         """Write documents and passages on the way; what is left out comes out, an included file that is missing too."""
         for result in results:
             if (rejection := self._refusal(result)) is not None:
-                self.reasons[kind_of(rejection.reason)] += 1
-                self.stages[rejection.stage] += 1
+                self._count(rejection)
                 yield rejection
                 continue
             self._take(result)
             self.missing += len(result["missing"])
             yield from (Rejection(**entry) for entry in result["missing"])
+
+    def _count(self, rejection: Rejection) -> None:
+        if rejection.stage == ASIDE:
+            self.aside += 1
+            return
+        self.first = self.first or rejection
+        self.reasons[kind_of(rejection.reason)] += 1
+        self.stages[rejection.stage] += 1
 
     def _refusal(self, result: dict[str, Any]) -> Rejection | None:
         """Why a document is not taken: what reading it gave, another's id, or another's text."""
@@ -78,10 +86,15 @@ class DocumentTally:
         self.files[name].write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def why(self) -> str:
-        return "; ".join(f"{reason}: {count}" for reason, count in self.reasons.most_common(3)) or "the folder is empty"
+        """The commonest reasons, and the first document that was refused with all that is said of it."""
+        if not self.first:
+            return "there are only licences" if self.aside else "the folder is empty"
+        counts = "; ".join(f"{reason}: {count}" for reason, count in in_order(self.reasons)[:3])
+        return f"{counts}; the first is {self.first.name}: {collapse(self.first.reason)}"
 
     def figures(self, total: int) -> dict[str, Any]:
-        funnel, left = Funnel(), total
+        """Of `total` files. Licences among them are counted nowhere: they are no documents."""
+        funnel, left = Funnel(), total - self.aside
         for stage in (*STAGES, "id", "twin"):
             funnel.add(stage, left, self.stages[stage])
             left -= self.stages[stage]
@@ -91,12 +104,17 @@ class DocumentTally:
             "characters": self.characters,
             "rejected": sum(self.reasons.values()),
             "missing_includes": self.missing,
-            "rejected_by_reason": dict(self.reasons.most_common()),
+            "rejected_by_reason": dict(in_order(self.reasons)),
             "documents_by_format": dict(self.formats.most_common()),
             "documents_by_licence": dict(self.licences.most_common()),
             "documents_by_source": dict(self.origins.most_common()),
             "funnel": funnel.rows,
         }
+
+
+def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Counts, the highest first, those of one height by name."""
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 _OWN = (  # what a reason tells of one file: the kind of reason

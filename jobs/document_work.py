@@ -9,10 +9,11 @@ from typing import Any
 from jobs.config import Documents
 from jobs.documents import DocumentText, Extract, Item, Rejection, UnreadableError, pick_metadata
 from jobs.language import language_of
-from jobs.licence_names import spdx_name
+from jobs.licence_names import is_licence_file, spdx_name
 from jobs.passages import cut_passages, lay_out
 from jobs.readers import format_of, read_bytes, read_document
 
+ASIDE = "licence file"  # a stage of its own: such a file is listed, but was never a document
 STAGES = ("fetch", "read", "licence", "language", "passages")  # in which a document can be refused here, in order
 JUDGED, ENOUGH_LETTERS = 5000, 200  # characters whose language is told, and letters without which it is not
 
@@ -54,6 +55,8 @@ def _licence(item: Item, documents: Documents, stated: str) -> str:
 def _read(item: Item, documents: Documents) -> dict[str, Any]:
     if item.problem:
         raise _RefusedError("fetch", item.problem)
+    if item.origin == "local" and not item.kind and is_licence_file(Path(item.path)):
+        raise _RefusedError(ASIDE, "a licence, no document")
     if item.stated.get("licence") or not (item.path or item.text):  # a paper's text is not fetched if it is refused
         _refuse("licence", refused_licence(item, documents))
     try:

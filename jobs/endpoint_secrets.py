@@ -1,4 +1,4 @@
-"""The key of an OpenAI-compatible endpoint, which stands in OPENAI_API_KEY and never in its address."""
+"""The address of an OpenAI-compatible endpoint, and its key, which stands in OPENAI_API_KEY alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from jobs.errors import UserError
 
 
 def check_address(endpoint: str, section: str) -> None:
-    """Raises `UserError` where an address holds a secret, which records and errors would repeat, or may hold one."""
+    """Raises `UserError` where an address may hold a secret, which records would repeat, or is not of HTTP."""
     if set("@?#") & set(endpoint):
         mend = "leave them out and put the key in OPENAI_API_KEY"
         raise UserError(f"{section}.endpoint: holds a user, a password or a query, and addresses are recorded; {mend}")
+    if endpoint and not endpoint.lower().startswith(("http://", "https://")):
+        raise UserError(f"{section}.endpoint: {endpoint} is no http(s) address, such as http://127.0.0.1:8000/v1")
 
 
 def endpoint_key() -> str:

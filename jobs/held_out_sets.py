@@ -39,7 +39,7 @@ def scored_sets(names: Iterable[str], own: Iterable[str]) -> Tests:
         if key in found or key.removesuffix("/test") in known:
             raise UserError(f"two tasks are named {key.removesuffix('/test')}: ask it once, or rename a file")
         if not rows.test:
-            raise UserError(f"{rows.place}: none of {len(rows.left_out)} rows of task {name} can be asked")
+            raise UserError(_none_left(name, rows))
         found[key] = rows.test
     return found
 
@@ -47,6 +47,14 @@ def scored_sets(names: Iterable[str], own: Iterable[str]) -> Tests:
 def task_files(names: Iterable[str]) -> dict[str, Path]:
     """The files among the tasks, by a name each."""
     return {f"task {Path(name).stem}": Path(name) for name in names if is_file(name)}
+
+
+def _none_left(name: str, rows: TaskRows) -> str:
+    if not rows.left_out:
+        return f"{rows.place}: task {name} holds no row"
+    first, count = rows.left_out[0], len(rows.left_out)
+    held = f"none of {count} row{'s' * (count != 1)}"
+    return f"{rows.place}: {held} of task {name} can be asked; the first, {first.name}: {first.reason}"
 
 
 def _rows(name: str) -> TaskRows:
@@ -57,6 +65,6 @@ def _rows(name: str) -> TaskRows:
     if name in ARC_CONFIGS:
         return arc_rows(name)
     raise UserError(
-        f"task {name}: no such test set to keep training apart from; name one of ARC, mmlu:SUBJECT, or a .parquet or "
-        ".jsonl file"
+        f"task {name}: no such test set to keep training apart from; name one of {', '.join(sorted(ARC_CONFIGS))}, "
+        f"{MMLU_PREFIX}SUBJECT, or a .parquet or .jsonl file"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 # Formulas, code and addresses look like other languages: without this, short passages of formulas come out as Latin.
 _NO_PROSE = re.compile(
@@ -16,3 +17,11 @@ def language_of(text: str) -> str:
 
     prose = " ".join(_NO_PROSE.sub(" ", text).split())
     return str(classify(prose)[0]) if re.search(r"[^\W\d_]", prose) else ""
+
+
+@cache
+def known_languages() -> frozenset[str]:
+    """Codes of the languages that can be told."""
+    from py3langid import rank
+
+    return frozenset(str(code) for code, _ in rank("a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,6 +53,12 @@ _CC_WORDS = (
     (r"\b(?:this|work|page|article|paper|text|is|are|licen[sc]ed|under|the|a|terms|of|public|licen[sc]e|universal"
      r"|international|unported|generic)\b", " "),
 )  # fmt: skip
+_CC_NAMES = [
+    f"CC-BY{terms}-{version}"
+    for terms in ("", "-SA", "-ND", "-NC", "-NC-SA", "-NC-ND")
+    for version in ("2.0", "3.0", "4.0")
+]
+_UNRECOGNISED = re.compile(r"unrecognised \(.+\)")
 _CC_NAME = re.compile(r"^(?:cc )?by((?: nc| nd| sa)*) v?(\d\.\d)(?: cc by((?: nc| nd| sa)*) v?(\d\.\d))?$")
 
 
@@ -66,6 +73,25 @@ def spdx_name(text_or_url: str) -> str:
     short = re.sub(r"\b(the|licen[sc]e|legal code|deed)\b|,", " ", text.lower())
     name = " ".join(short.split()).strip(" .")
     return _NAMES.get(text.lower()) or _NAMES.get(name) or _creative_commons(text) or text
+
+
+def unknown_name(name: str) -> str:
+    """Why a name stands for no licence, with the nearest names that do; "" where it is known to SPDX or to us."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    known = spdx_name(name)
+    if known in _NAMES.values() or known in dict(_ADDRESSES).values() or _UNRECOGNISED.fullmatch(name):
+        return ""
+    try:
+        if " " not in canonicalize_license_expression(known):  # an expression of several is no name
+            return ""
+    except InvalidLicenseExpression:
+        pass
+    spellings = {near.lower(): near for near in (*_NAMES.values(), *_CC_NAMES)}
+    near = [spellings[found] for found in get_close_matches(name.lower(), spellings)]
+    return f"{name!r} is no name of SPDX's" + (
+        f"; the nearest are {', '.join(near)}" if near else ", such as CC-BY-4.0"
+    )
 
 
 def _by_address(address: str) -> str:
@@ -126,9 +152,10 @@ def is_licence_file(path: Path) -> bool:
 
 
 def folder_licence(path: Path, root: Path) -> str:
-    """SPDX's name of the licence in the nearest LICENSE file from a file's folder up to `root`; "" where not known.
+    """SPDX's name of the licence in the nearest LICENSE file from a file's folder up to `root`; "" without one.
 
-    A nearer file counts although it is not recognised: what it says goes before what stands above it.
+    A file that is not recognised, or cannot be read, counts too: `unrecognised (LICENSE)` is a licence on no list
+    unless it is named there in these words.
     """
     for folder in path.parents:
         if (found := _licence_in(folder)) is not None:
@@ -151,9 +178,10 @@ def _licence_in(folder: Path) -> str | None:
     file = min(files, key=lambda file: (not _OF_PROSE.search(file.name[7:]), len(file.name), file.name))
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
-            return _licence_of_text(lines.read(50_000))
+            found = _licence_of_text(lines.read(50_000))
     except OSError:  # there is a licence, and nobody can tell which
-        return ""
+        found = ""
+    return found or f"unrecognised ({file.name})"
 
 
 def _licence_of_text(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from jobs.config import Dataset
 from jobs.documents import Rejection
 from jobs.errors import UserError
 from jobs.splits import assign_splits
+from jobs.step import STEP_FILE, read_step
 from qa.records import SPLITS, Question, Split, read_records
 
 QUESTIONS, SPLIT_FILE = "questions.jsonl", "splits.json"
@@ -79,8 +81,7 @@ def read_own(source: Path, dataset: Dataset, documents: Iterable[str] = ()) -> t
 def _sides(path: Path, documents: Iterable[str], dataset: Dataset) -> Sides:
     """The split that the questions were written for; drawn here, by document, for questions from elsewhere."""
     if not path.is_file():
-        groups = {document: document for document in documents}
-        return Sides(assign_splits(groups, dataset.salt, dataset.fractions), groups)
+        return _drawn_here(path.parent, documents, dataset)
     stored = _read_splits(path)
     if stored.salt != dataset.salt or stored.fractions != list(dataset.fractions):
         raise UserError(
@@ -90,6 +91,15 @@ def _sides(path: Path, documents: Iterable[str], dataset: Dataset) -> Sides:
     if missing := sorted(stored.documents.keys() - stored.groups.keys()):
         raise UserError(f"{path}: names no group for {missing[0]}; write the questions again")
     return Sides(stored.documents, stored.groups)
+
+
+def _drawn_here(source: Path, documents: Iterable[str], dataset: Dataset) -> Sides:
+    """A new split, told on stderr. Raises `UserError` where `write_questions` had drawn one, by groups."""
+    if (source / STEP_FILE).is_file() and read_step(source).step == "write_questions":
+        raise UserError(f"{source}: {SPLIT_FILE} is missing; write the questions again")
+    print(f"{source}: no {SPLIT_FILE}: documents are split here, each its own group", file=sys.stderr)
+    groups = {document: document for document in documents}
+    return Sides(assign_splits(groups, dataset.salt, dataset.fractions), groups)
 
 
 def _read_splits(path: Path) -> SplitFile:

@@ -25,8 +25,8 @@ def figures_of(questions: Sequence[Question], written: Written, splits: Mapping[
         "questions_by_form": _counted("choice" if question.choices else "open" for question in questions),
         "without_choices": _without_choices(written.questions),
         "closed_book": _counted(question.closed_book or "not asked" for question in questions),
-        "documents_asked": len({question.document for question in questions}),
-        "passages_asked": len({question.passage for question in questions}),
+        "documents_with_questions": len({question.document for question in questions}),
+        "passages_with_questions": len({question.passage for question in questions}),
     }
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.rejections import FILE
 from jobs.step import StepRecord
 from qa.statistics import verdict_among
 
@@ -20,14 +21,16 @@ ARTEFACTS = {
     "merged": "fine-tuned (merged)",
     "gguf": "fine-tuned (Q4)",
 }
+LEFT_OUT = {"collect": "rejected", "write_questions": "rejected", "build_dataset": "dropped"}  # figure, by step
 COLUMNS = {"base": "base", "adapter": "adapter", "merged": "merged", "gguf": "Q4"}
 
 
 def announce(name: str, folder: Path, record: StepRecord, new: bool) -> None:
-    """One line a step: what it made and how long it took, or that it was done already."""
+    """One line a step: what it made, how long it took or that it was done already, and where the refused stand."""
     how = f"{record.seconds:.0f} s" if new else "done already"
+    where = f" ({folder / FILE})" if _left_out(record) else ""
     Console(soft_wrap=True).print(
-        f"[bold]{name}[/bold] → {escape(f'{folder} ({how}): {describe(record)}')}", highlight=False
+        f"[bold]{name}[/bold] → {escape(f'{folder} ({how}): {describe(record)}{where}')}", highlight=False
     )
 
 
@@ -48,7 +51,13 @@ def describe(record: StepRecord) -> str:
         "evaluate": lambda: _evaluated(known),
         "publish": lambda: f"{len(known['published'])} repositories",
     }
-    return words[record.step]()
+    refused = _left_out(record)
+    return words[record.step]() + (f", {refused:,} rejected" if refused else "")
+
+
+def _left_out(record: StepRecord) -> int:
+    """How many rows of `rejected.parquet` the step wrote; 0 where it writes none."""
+    return record.figures[LEFT_OUT[record.step]] if record.step in LEFT_OUT else 0
 
 
 def _exported(figures: dict[str, Any]) -> str:

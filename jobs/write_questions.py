@@ -32,6 +32,7 @@ from jobs.data_config import Budget, Dataset, Scale, Writer
 from jobs.documents import DocumentText
 from jobs.errors import UserError, run_main
 from jobs.groups import group_documents
+from jobs.index_of import check_index
 from jobs.question_figures import figures_of, report, why_none
 from jobs.question_filters import filter_questions
 from jobs.question_filters.round_trip import open_index
@@ -72,7 +73,7 @@ def write_questions(
     """Write questions from the passages of a folder that `collect` made. Raises `UserError` where none is left.
 
     The offline writer takes every fact that it finds; `pairs_per_passage` bounds the teachers alone. `index` is the
-    folder of an index over the same passages; without one the retrieval filter builds its own.
+    folder of an index over the same passages (`UserError` for one of others); without one the filter builds its own.
     """
     if not (passages / PASSAGES).is_file():
         raise UserError(f"{passages}: no {PASSAGES} in it; make it with python -m jobs.collect")
@@ -112,13 +113,14 @@ class _Step:
         splits = assign_splits(groups, self.dataset.salt, self.dataset.fractions)
         sides = {"salt": self.dataset.salt, "fractions": self.dataset.fractions, "documents": splits, "groups": groups}
         write_json(folder / SPLIT_FILE, sides)
-        self._open_models()
-        written = self._write(_sample(passages, self.writer.max_passages, self.seed), splits, folder / CHECKPOINTS)
+        self._open_models(passages)
+        asked = _sample(passages, self.writer.max_passages, self.seed)
+        written = self._write(asked, splits, folder / CHECKPOINTS)
         made_of = written.funnel.rows[-1]["left"]
         written.funnel.turn(MADE, given=made_of, left=len(written.questions), unit="questions")
         kept = self._filtered(written, passages, folder / CHECKPOINTS)
         if not kept:
-            why = why_none(written, len(passages), self.writer.kind)
+            why = why_none(written, len(asked), self.writer.kind)
             raise UserError(f"{self.source}: {why}{_left_behind(folder / CHECKPOINTS, written)}")
         write_records(folder / QUESTIONS, kept)
         write_rejections(folder / REJECTED, written.rejected)
@@ -159,11 +161,11 @@ class _Step:
             self.usage["writer" if self.writer.reader.kind == "writer" else "reader"] = asker.usage.figures()
         return kept
 
-    def _open_models(self) -> None:
+    def _open_models(self, passages: Sequence[Passage]) -> None:
         """Open all that is asked before the first is paid: what is wrong with the last would waste what others cost."""
         writer, reader = self.writer, self.writer.reader
         if self.index and writer.found_within:
-            open_index(str(self.index))
+            check_index(open_index(str(self.index)), self.index, passages)
         if writer.kind != "offline":
             self.teacher = self._open(writer.kind, writer.model, writer.endpoint, "writer")
         if reader.kind == "writer":

@@ -10,6 +10,10 @@ from pydantic import ValidationError
 from jobs.data_config import KINDS, Budget, Reader, Writer
 from jobs.errors import UserError
 
+TEACHERS = ("model", "endpoint", "pairs_per_passage")  # what only a teacher needs
+SPENT = tuple(f"budget_{name}" if name in ("tokens", "dollars") else name for name in Budget.model_fields)
+READERS = ("reader_model", "reader_endpoint")
+
 
 def add_writer_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an argument for every setting of a writer, in groups."""
@@ -19,7 +23,7 @@ def add_writer_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--model", default="", help="the teacher: a name at the endpoint, a Hub id or folder, or a GGUF")
     asked.add_argument("--endpoint", default="", help="address of an OpenAI-compatible server, such as http://.../v1")
     asked.add_argument("--kinds", nargs="+", choices=KINDS, default=known.kinds, help="of questions (default: all)")
-    asked.add_argument("--pairs-per-passage", type=int, default=known.pairs_per_passage, help="asked of a teacher")
+    asked.add_argument("--pairs-per-passage", type=int, help=f"asked of a teacher (default: {known.pairs_per_passage})")
     asked.add_argument("--max-passages", type=int, help="ask about so many passages, drawn by lot (default: all)")
     asked.add_argument(
         "--concurrency", type=int, default=known.concurrency, help="requests at once (default: %(default)s)"
@@ -28,8 +32,8 @@ def add_writer_arguments(parser: argparse.ArgumentParser) -> None:
     spent = parser.add_argument_group("budget")
     spent.add_argument("--budget-tokens", type=int, help="read and written, after which no more is asked")
     spent.add_argument("--budget-dollars", type=float, help="after which no more is asked; needs the prices")
-    spent.add_argument("--input-price", type=float, default=0.0, help="dollars for a million tokens read")
-    spent.add_argument("--output-price", type=float, default=0.0, help="dollars for a million tokens written")
+    spent.add_argument("--input-price", type=float, help="dollars for a million tokens read")
+    spent.add_argument("--output-price", type=float, help="dollars for a million tokens written")
     kept = parser.add_argument_group("filters")
     kept.add_argument(
         "--found-within",
@@ -49,11 +53,16 @@ def add_writer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def writer_of(given: argparse.Namespace) -> Writer:
-    """The writer that the arguments describe. Raises `UserError` naming the argument that is out of its range."""
-    values = {name: getattr(given, name) for name in Writer.model_fields if hasattr(given, name)}
+    """The writer that the arguments describe. Raises `UserError` naming the argument that is of no use or no value."""
+    _refuse_unused(given)
+    values = {name: value for name in Writer.model_fields if (value := getattr(given, name, None)) is not None}
     values |= {
         "kind": given.writer,
-        "budget": {name: getattr(given, _argument("budget", name)) for name in Budget.model_fields},
+        "budget": {
+            name: value
+            for name in Budget.model_fields
+            if (value := getattr(given, _argument("budget", name))) is not None
+        },
         "reader": {
             "kind": given.reader,
             "model": given.reader_model,
@@ -67,6 +76,22 @@ def writer_of(given: argparse.Namespace) -> Writer:
         fault = error.errors()[0]
         option = _argument(*map(str, fault["loc"])).replace("_", "-")
         raise UserError(f"--{option}: {fault['msg'].removeprefix('Value error, ')}, not {fault['input']!r}") from None
+
+
+def _refuse_unused(given: argparse.Namespace) -> None:
+    """Raise `UserError` for an option that nobody would heed, and for dollars without prices."""
+    heedless = {}
+    if given.writer == "offline":
+        heedless |= dict.fromkeys(TEACHERS, "the offline writer asks no model; name a teacher with --writer")
+        if given.reader == "none":
+            heedless |= dict.fromkeys(SPENT, "the offline writer costs nothing; name a teacher with --writer")
+    if given.reader in ("none", "writer"):
+        heedless |= dict.fromkeys(READERS, "no model of its own reads; name one with --reader")
+    for name, why in heedless.items():
+        if getattr(given, name) not in (None, ""):
+            raise UserError(f"--{name.replace('_', '-')}: {why}")
+    if given.budget_dollars and not (given.input_price or given.output_price):
+        raise UserError("--budget-dollars needs --input-price and --output-price, in dollars for a million tokens")
 
 
 def _argument(*names: str) -> str:

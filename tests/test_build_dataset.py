@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from jobs.evaluation.tasks import load_tasks
 from jobs.gguf_export.reference import read_test_questions
 from jobs.rejections import read_rejections
 from jobs.rows import completion_of, prompt_of, token_length
-from jobs.step import write_json
+from jobs.step import StepRecord, write_json
 from qa.prompts import NOT_FOUND, ask_messages, letter_messages
 from qa.records import SPLITS, Question, RecordError
 from tests.dataset_world import SIDES, build, one_each, passage, passages_folder, question, questions_folder, read_rows
@@ -176,12 +177,20 @@ def test_a_group_on_two_sides_is_refused(tmp_path: Path, tokenizer: str) -> None
         build(source, tmp_path / "out", tokenizer)
 
 
-def test_questions_from_elsewhere_are_split_by_their_documents(tmp_path: Path, tokenizer: str) -> None:
+def test_questions_from_elsewhere_are_split_by_their_documents(tmp_path: Path, tokenizer: str, capsys) -> None:
     words = "optimiser schedule encoder decoder attention reward policy tokens kernel adapter".split()
     questions = [question(word, f"What is the {word} of {word}s?") for word in words]
     rows, dropped, figures = build(questions_folder(tmp_path / "q", questions), tmp_path / "out", tokenizer)
     assert figures["documents_per_split"] == {"train": 8, "validation": 1, "test": 1}
     assert (sorted(row["document"] for split in SPLITS for row in rows[split]), dropped) == (sorted(words), {})
+    assert f"{tmp_path}/q: no splits.json: documents are split here, each its own group\n" in capsys.readouterr().err
+
+
+def test_a_split_that_was_drawn_and_lost_is_not_drawn_anew(tmp_path: Path, tokenizer: str) -> None:
+    source = questions_folder(tmp_path / "q", one_each())
+    write_json(source / "step.json", asdict(StepRecord("write_questions", {}, {})))
+    with pytest.raises(UserError, match=rf"^{source}: splits.json is missing; write the questions again$"):
+        build(source, tmp_path / "out", tokenizer)
 
 
 def test_errors_name_what_is_wrong_and_leave_no_folder(tmp_path: Path, tokenizer: str) -> None:
@@ -190,7 +199,7 @@ def test_errors_name_what_is_wrong_and_leave_no_folder(tmp_path: Path, tokenizer
     (bare / "splits.json").write_text('{"salt": "footnote", "documents": {}}')
     cases = [
         (tmp_path / "none", tokenizer, {}, "none: no questions.jsonl"),
-        (source, str(source), {}, f"{source}: no usable tokenizer"),
+        (source, str(source), {}, f"{source}: no tokenizer files there; give a Hub id or a folder with a tokenizer"),
         (source, tokenizer, {"salt": "other"}, "written for salt 'footnote'"),
         (source, tokenizer, {"max_length": 32}, "no train row .*: longer than 32 tokens"),
         (source, tokenizer, {"arc": "allenai/ai2_arc"}, "allenai/ai2_arc: the Hub does not answer"),

@@ -17,7 +17,7 @@ from local_hub.faults import cut_download
 from local_hub.seeding import seed_all
 from local_hub.testing import running_hub
 from qa.records import SPLITS, RecordError
-from tests.dataset_world import SIDES, question, questions_folder, read_rows
+from tests.dataset_world import SIDES, passage, passages_folder, question, questions_folder, read_rows
 from tests.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -101,15 +101,24 @@ def test_arc_comes_from_the_hub_with_its_official_splits(tmp_path: Path, tokeniz
     from pyarrow import parquet
 
     arc_repository(tmp_path / "seed")
-    source = questions_folder(tmp_path / "q", [question(name, f"What is {name}?") for name in "abc"], SIDES)
-    common = [source, "--out", tmp_path / "out", "--tokenizer", tokenizer, "--arc"]
+    dates = {"c": "2025-01-01"}
+    asked = [question(name, f"What is {name}?", date=dates.get(name, "")) for name in "abc"]
+    source = questions_folder(tmp_path / "q", asked, SIDES)
+    passages = passages_folder(tmp_path / "p", [passage(name, 0, f"Text of {name}.", licence="MIT") for name in "ab"])
+    common = [source, "--out", tmp_path / "out", "--tokenizer", tokenizer]
+    common += ["--passages", passages, "--reading-share", 0, "--arc"]
     with running_hub(tmp_path / "hub") as hub:
         seed_all(hub.store, tmp_path / "seed")
         environment = hub.environment(tmp_path / "home")
         done = run(environment, *common, "allenai/ai2_arc")
         missing = run(environment, *common, "allenai/ai2_ark")
     assert done.returncode == 0, done.stderr
-    assert "arc: 8 train, 8 validation, 8 test" in done.stdout
+    assert done.stdout.splitlines() == [
+        "research_qa: 1 train, 1 validation, 1 test, 1 test_recent",
+        "arc: 8 train, 8 validation, 8 test",
+        "passages: 2 train",
+        f"built: 1 row dropped, see {tmp_path / 'out' / 'rejected.parquet'}",
+    ]
     figures = json.loads((tmp_path / "out" / "step.json").read_text())["figures"]
     assert figures["damaged_rows"] == ["ARC-Easy/train/d1"]
     assert figures["arc"]["licence"] == "cc-by-sa-4.0"

@@ -85,14 +85,22 @@ def test_a_scored_file_is_kept_out_of_training(tmp_path: Path, tokenizer: str) -
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        ("unheard", "task unheard: no such test set to keep training apart from; name one of ARC, mmlu:SUBJECT"),
+        (
+            "unheard",
+            "task unheard: no such test set to keep training apart from; name one of arc_challenge, arc_easy, mmlu:",
+        ),
         ("mmlu:machine_learning", "cais/mmlu: the Hub does not answer"),
         ("arc_easy", "allenai/ai2_arc: the Hub does not answer"),
         ("none.jsonl", "none.jsonl: no such file or folder"),
+        ("bare.jsonl", r"bare.jsonl: none of 1 row of task .* can be asked; the first, bare.jsonl, row 1: .*schema"),
+        ("empty.jsonl", r"empty.jsonl: task .* holds no row"),
     ],
 )
 def test_a_test_set_that_cannot_be_had_is_named(task: str, said: str, tmp_path: Path, tokenizer: str) -> None:
     source = questions_folder(tmp_path / "q", one_each(), SIDES)
+    (tmp_path / "bare.jsonl").write_text('{"question": "Which?", "options": []}\n')
+    (tmp_path / "empty.jsonl").write_text("")
+    task = str(tmp_path / task) if task.endswith(".jsonl") else task
     with pytest.raises(UserError, match=said):
         build(source, tmp_path / "out", tokenizer, decontamination={"against": (task,)})
     assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from jobs.collect import collect
 from jobs.config import Documents
 from jobs.document_tally import kind_of
 from jobs.errors import UserError
+from jobs.rejections import read_rejections
 from tests.document_site import Reply, article, running_site
 from tests.documents_world import PROSE, SOURCES, pdf, write_all
 from tests.test_collect import ROOT, gather, named
@@ -191,14 +192,29 @@ def test_changed_files_sidecars_and_code_make_it_run_again(tmp_path: Path, monke
     assert (worked(), worked()) == (True, False)
 
 
-def test_missing_path_and_empty_corpus_are_errors_that_name_them(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         collect(tmp_path / "out", documents=named(tmp_path / "nowhere"))
+
+
+def test_where_nothing_is_left_the_reasons_are(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "empty.md").write_text("")
-    with pytest.raises(UserError, match=r"docs: no passage found in 1 documents; empty file: 1"):
+    with pytest.raises(UserError, match=r"docs: no passage found in 0 documents; the folder is empty$"):
         collect(tmp_path / "out", documents=named(tmp_path / "docs"))
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.partial").exists()
+    (tmp_path / "docs" / "LICENSE").write_text("MIT")
+    (tmp_path / "docs" / "a.md").write_text("---\ntitle: [unclosed\n---\n\nText.\n")
+    with pytest.raises(
+        UserError,
+        match=r"docs: no passage found in 1 document; front .*; the first is a\.md: front matter is not valid YAML \(",
+    ) as caught:
+        collect(tmp_path / "out", documents=named(tmp_path / "docs"))
+    kept = tmp_path / "out.partial" / "checkpoints" / "rejected.parquet"
+    assert str(caught.value).endswith(f"; all that was refused stands in {kept}")
+    assert {row.name: row.stage for row in read_rejections(kept)} == {"LICENSE": "licence file", "a.md": "read"}
+    (tmp_path / "docs" / "b.md").write_text(PROSE["first"])
+    assert collect(tmp_path / "out", documents=named(tmp_path / "docs"))[0].figures["documents"] == 1
+    assert not kept.exists()
 
 
 def test_the_command_is_safe_to_repeat(tmp_path: Path) -> None:
@@ -261,8 +277,16 @@ def test_reasons_are_counted_by_their_kind() -> None:
 
 def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "none.txt").write_text("# none yet\n\n")
     for arguments, message in (
         (["--arxiv", "a" * 300], "a: neither an arXiv id such as 2106.09685 nor a file with one a line"),
+        (["--arxiv", tmp_path / "none.txt"], f"error: {tmp_path / 'none.txt'}: holds no arXiv id"),
+        (
+            ["docs", "--allow", "CC-BY-NC"],
+            "error: --allow: 'CC-BY-NC' is no name of SPDX's; the nearest are CC-BY-NC-4",
+        ),
+        (["docs", "--language", "xx"], "error: --language: 'xx' is no language that can be told"),
+        (["docs", "--contact", "nomail"], "error: --contact: 'nomail' is no e-mail address"),
         (["--url", b"http://h/\xff"], "neither a web address (http…) nor a file with one a line"),
         (
             ["--url", "http://127.0.0.1:1/", "--cache", tmp_path / "file"],

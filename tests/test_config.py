@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,16 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_lists_the_ones_that_are_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"jobs/configs/tiny\.yaml"):
         load_config(tmp_path / "no.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("documents.licences=[CC-BY-NC]", "key 'documents.licences': 'CC-BY-NC' is no name of SPDX's; the nearest are"),
+        ("documents.languages=[en, xx]", "key 'documents.languages': 'xx' is no language that can be told"),
+        ("documents.contact=nomail", "key 'documents.contact': 'nomail' is no e-mail address"),
+    ],
+)
+def test_names_of_documents_that_nobody_knows(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_config(CONFIGS / "tiny.yaml", [override])

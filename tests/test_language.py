@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.language import language_of
+from jobs.language import known_languages, language_of
 
 TEXTS = {
     "en": "We study how large language models learn from few examples, and what they forget when they learn more.",
@@ -27,3 +27,8 @@ def test_languages_with_formulas_between(language: str) -> None:
 @pytest.mark.parametrize("text", ["", "$x$", FORMULAS, "12 34"])
 def test_nothing_to_tell_a_language_by(text: str) -> None:
     assert language_of(text) == ""
+
+
+def test_languages_that_can_be_told() -> None:
+    assert {"en", "de", "fr", "zh"} < known_languages()
+    assert "xx" not in known_languages()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.licence_names import folder_licence, is_licence_file, spdx_name
+from jobs.data_config import OPEN_LICENCES
+from jobs.licence_names import folder_licence, is_licence_file, spdx_name, unknown_name
 
 KNOWN = {
     "CC-BY-4.0": (
@@ -69,6 +70,23 @@ def test_what_is_not_known_comes_back_as_it_is(text: str) -> None:
     assert spdx_name(f" {text}\n") == text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [*KNOWN, *OPEN_LICENCES, "cc-by-nc-4.0", "MIT License", "GPL-3.0-only", "MPL-2.0", "unrecognised (LICENSE)"],
+)
+def test_names_of_licences(name: str) -> None:
+    assert unknown_name(name) == ""
+
+
+def test_the_nearest_names_of_what_is_none() -> None:
+    assert unknown_name("CC-BY-NC") == (
+        "'CC-BY-NC' is no name of SPDX's; the nearest are CC-BY-NC-4.0, CC-BY-NC-3.0, CC-BY-NC-2.0"
+    )
+    assert "the nearest are Apache-2.0" in unknown_name("Apach-2")
+    for name in ("", "nonsense of mine", "MIT OR Apache-2.0"):
+        assert unknown_name(name).startswith(f"{name!r} is no name of SPDX's"), name
+
+
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -122,7 +140,7 @@ def test_the_nearest_file_counts_and_nothing_above_the_root(tmp_path: Path) -> N
 )
 def test_licences_by_their_text(tmp_path: Path, text: str, name: str) -> None:
     write(tmp_path / "LICENCE", text)
-    assert folder_licence(tmp_path / "a.md", tmp_path) == name
+    assert folder_licence(tmp_path / "a.md", tmp_path) == (name or "unrecognised (LICENCE)")
 
 
 def test_a_licence_of_prose_goes_before_that_of_code(tmp_path: Path) -> None:
@@ -154,14 +172,14 @@ def test_a_document_with_such_a_name_hides_no_licence(tmp_path: Path) -> None:
     assert folder_licence(tmp_path / "docs" / "a.md", tmp_path) == "MIT"
 
 
-def test_a_licence_that_cannot_be_read_is_not_known(tmp_path: Path, monkeypatch) -> None:
+def test_a_licence_that_cannot_be_read_is_not_recognised(tmp_path: Path, monkeypatch) -> None:
     write(tmp_path / "LICENSE", MIT)
 
     def refuse(*args: object, **named: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert folder_licence(tmp_path / "a.md", tmp_path) == ""
+    assert folder_licence(tmp_path / "a.md", tmp_path) == "unrecognised (LICENSE)"
 
 
 def test_real_corpus(shared_data: Path) -> None:

@@ -237,3 +237,26 @@ def test_a_citation_that_is_a_sentences_subject_is_named() -> None:
     text = "In particular, :cite:`Reddi.Kale.Kumar.2019` show that limits are there. It :cite:`Kingma.Ba.2014` is one."
     assert replace_marks(text) == "In particular, Reddi et al. (2019) show that limits are there. It  is one."
     assert "Kingma" not in replace_marks(text)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "title: Lever\nlicence: CC-BY-NC-4.0\n",
+        "license: CC-BY-NC-4.0\nThe prose begins at once.",
+        "layout: post\nauthor: A. B.\n",
+        "tags:\n  - one\ntitle: Lever\n\nlicence: x\n",
+    ],
+)
+def test_front_matter_that_is_not_closed_is_refused(head: str) -> None:
+    with pytest.raises(UnreadableError, match=r"^front matter is not closed$"):
+        read_bytes(f"---\n{head}\n{PROSE['first']}\n".encode(), "markdown")
+
+
+@pytest.mark.parametrize(
+    "head", ["", "\ntitle: after an empty line\n", "Note: a rule stands above.\n", "# Title\n", "- title: 1\n"]
+)
+def test_a_rule_at_the_beginning_opens_no_front_matter(head: str) -> None:
+    extract = read_bytes(f"---\n{head}\n{PROSE['first']}\n".encode(), "markdown")
+    assert PROSE["first"].split(".")[0] in extract.blocks[-1].text
+    assert extract.metadata == {}

@@ -234,8 +234,11 @@ def test_an_index_of_these_passages_finds_the_same_and_another_is_refused(
     questions = [asked(name) for name in DOCUMENTS]
     assert every(read(questions, folder, encoder, built=tmp_path / "index")) == every(read(questions, folder, encoder))
     less = passages_folder(tmp_path / "less", PASSAGES[:50])
-    with pytest.raises(UserError, match=rf"index: an index of 120 passages, and {less}/passages.jsonl has 50"):
-        read(questions[:50], less, encoder, built=tmp_path / "index")
+    renamed = [row.model_copy(update={"id": f"x{row.id}", "document": f"x{row.document}"}) for row in PASSAGES]
+    build_index(passages_folder(tmp_path / "renamed", renamed), tmp_path / "other")
+    for shown, built in ((less, tmp_path / "index"), (folder, tmp_path / "other")):
+        with pytest.raises(UserError, match=rf"^{built}: not an index of these passages; build it again with"):
+            read(questions[:50], shown, encoder, built=built)
 
 
 def test_built_data_holds_reading_rows_of_the_same_bytes(folder: Path, tokenizer: str, tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_html_without_its_text_goes_behind_the_source(site: DocumentSite, tmp_pa
 def test_an_arxiv_that_blocks_is_left_alone_but_not_for_ever(site: DocumentSite, tmp_path: Path) -> None:
     site.papers |= {"2301.00001v1": ("One", CC_BY), "2301.00002v1": ("Two", CC_BY)}
     site.pages |= {"/html/2301.00001v1": Reply(status=403), "/html/2301.00002v1": article(2)}
-    with pytest.raises(UserError, match=r"no passage found in 2 documents; rate limit: 2$"):
+    with pytest.raises(UserError, match=r"no passage found in 2 documents; rate limit: 2; the first is arxiv:"):
         gather(site, tmp_path, "2301.00001", "2301.00002")
     site.pages["/html/2301.00001v1"] = article(1)
     taken, rejected, _ = gather(site, tmp_path, "2301.00001", "2301.00002")

@@ -62,7 +62,7 @@ def test_a_licence_is_the_documents_own_then_the_folders_then_the_configured(doc
         "a/own.md": "CC-BY-SA-4.0",
         "good.md": "MIT",
     }
-    assert rejected == {"a/LICENSE.md": ("read", "skipped: a licence, no document")}
+    assert rejected == {"a/LICENSE.md": ("licence file", "a licence, no document")}
     assert figures["documents_by_licence"] == {"CC-BY-4.0": 1, "CC-BY-SA-4.0": 1, "MIT": 1}
 
 
@@ -86,6 +86,20 @@ def test_a_licence_not_on_the_list_is_refused_and_named(docs: Path) -> None:
     }
     assert figures["rejected_by_reason"]["licence not on the list"] == 3
     assert set(gather(docs, licences=("cc-by-nc-4.0", "CC-BY-ND-4.0"))[0]) == {"good.md", "nc/a.md", "sidecar.txt"}
+
+
+def test_a_licence_that_nobody_recognises_is_not_taken_for_none(docs: Path) -> None:
+    write(docs, {"own/LICENSE": "Ask me before you use this.", "own/a.md": f"{PROSE['second']} In a folder.\n"})
+    taken, rejected, figures = gather(docs)
+    assert set(taken) == {"good.md"}
+    assert rejected == {
+        "own/LICENSE": ("licence file", "a licence, no document"),
+        "own/a.md": ("licence", "licence not on the list (unrecognised (LICENSE))"),
+    }
+    assert figures["rejected_by_reason"] == {"licence not on the list": 1}
+    assert figures["funnel"][0] == {"filter": "fetch", "given": 2, "taken": 0, "left": 2}
+    taken, *_ = gather(docs, licences=("MIT", "unrecognised (LICENSE)"))
+    assert taken["own/a.md"].licence == "unrecognised (LICENSE)"
 
 
 def test_documents_in_another_language_are_refused_unless_asked_for(docs: Path) -> None:
@@ -138,6 +152,22 @@ def test_nothing_named_is_an_error(tmp_path: Path) -> None:
         collect(tmp_path / "out", documents=Documents())
 
 
+def test_the_command_counts_missing_includes_apart_and_in_one_order(docs: Path, tmp_path: Path) -> None:
+    paper = "\\documentclass{article}\\begin{document}\n" + PROSE["second"] + "\n\n\\include{gone}\n\\end{document}\n"
+    write(docs, {"paper.tex": paper, "LICENSE": "MIT", "a.csv": "a,b\n", "b.md": "Short.\n", "c.md": ""})
+    command = [sys.executable, "-m", "jobs.collect", docs, "--out", tmp_path / "out", "--min-chars", "40"]
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
+    lines = first.stdout.splitlines()
+    rejected = tmp_path / "out" / "rejected.parquet"
+    assert lines == [
+        "collected: 2 documents, 2 passages, 3 rejected",
+        "rejected: 3 (empty file: 1, no passage of 40 characters of prose or more: 1, "
+        f"no reader for this kind of file: 1); see {rejected}",
+        f"missing includes: 1; their documents were read without them; see {rejected}",
+    ]
+    assert second.stdout.splitlines() == [f"already {lines[0]}", *lines[1:]]
+
+
 def test_the_command_tells_what_was_rejected_and_where(docs: Path, tmp_path: Path) -> None:
     write(
         docs,
@@ -147,7 +177,7 @@ def test_the_command_tells_what_was_rejected_and_where(docs: Path, tmp_path: Pat
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "collected: 1 documents, 1 passages, 3 rejected",
-        "rejected: 3 (no reader for this kind of file: 1, in another language: 1, licence not on the list: 1); "
+        "rejected: 3 (in another language: 1, licence not on the list: 1, no reader for this kind of file: 1); "
         f"see {tmp_path / 'out' / 'rejected.parquet'}",
     ]
     more = [*command, "--allow", "CC-BY-NC-4.0", "--language", "en", "de", "--workers", "2"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.step import StepRecord, write_json
-from jobs.summary import describe, print_summary, verdicts
+from jobs.summary import announce, describe, print_summary, verdicts
 from tests.space_world import metrics
 
 FIGURES = {"order": ["base", "gguf"], "choice_questions": 1200, "open_questions": 34, "left_out": {}, "skipped": {}}
@@ -23,6 +23,29 @@ def test_an_evaluation_is_told_with_what_could_not_be_asked_and_what_looks_broke
     assert (
         lost == "2 models on 1,234 questions; 3 could not be asked; 1 sign of something broken (report.md lists them)"
     )
+
+
+@pytest.mark.parametrize(
+    ("step", "figures", "said"),
+    [
+        ("collect", {"passages": 40, "documents": 3, "rejected": 1700}, "40 passages of 3 documents, 1,700 rejected"),
+        ("write_questions", {"questions": 9, "rejected": 1}, "9 questions, 1 rejected"),
+        (
+            "build_dataset",
+            {"rows": {"research_qa": {"train": 7, "validation": 2, "test": 1}}, "dropped": 17},
+            "rows train 7, validation 2, test 1, 17 rejected",
+        ),
+        ("collect", {"passages": 40, "documents": 3, "rejected": 0}, "40 passages of 3 documents"),
+    ],
+)
+def test_a_step_that_refuses_says_how_many_and_where(
+    step: str, figures: dict, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = StepRecord(step=step, arguments={}, inputs={}, figures=figures)
+    assert describe(record) == said
+    announce("1 x", Path("run/x"), record, new=False)
+    where = " (run/x/rejected.parquet)" if "rejected" in said else ""
+    assert capsys.readouterr().out == f"1 x → run/x (done already): {said}{where}\n"
 
 
 def test_the_headline_and_every_difference_are_said() -> None:

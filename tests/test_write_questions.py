@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobs.build_index import build_index
 from jobs.collect import collect
 from jobs.config import Dataset, Documents, Writer
 from jobs.data_config import Budget, Reader
@@ -123,7 +124,7 @@ def test_sampled_passages_kinds_and_a_second_run(sample: Path, tmp_path: Path) -
     writer = Writer(max_passages=20, kinds=("number", "method"))
     record, worked = run(sample, tmp_path / "out", writer)
     assert worked
-    assert record.figures["passages_asked"] <= 20
+    assert record.figures["passages_with_questions"] <= 20
     assert set(record.figures["questions_by_kind"]) == {"number", "method"}
     other = writer.model_copy(update={"concurrency": 2, "cache": "elsewhere"})  # rows are the same
     again, worked = run(sample, tmp_path / "out", other)
@@ -231,6 +232,25 @@ def test_all_that_is_asked_is_opened_before_anything_is_paid(server: ChatServer,
     assert server.requests == []
 
 
+def test_an_index_of_other_passages_is_refused_before_anything_is_paid(
+    server: ChatServer, lora: Path, tmp_path: Path
+) -> None:
+    build_index(lora, tmp_path / "index")
+    (tmp_path / "docs" / "lora.md").write_text(f"# LoRA\n\n{LORA} {'Changed words stand here as well. ' * 3}\n")
+    collect(tmp_path / "changed", documents=Documents(paths=(str(tmp_path / "docs"),)))
+    said = "index: not an index of these passages; build it again with python -m jobs.build_index"
+    for writer in (Writer(), taught(server, tmp_path)):
+        with pytest.raises(UserError, match=said):
+            run(tmp_path / "changed", tmp_path / "out", writer, index=tmp_path / "index")
+    assert server.requests == []
+    assert run(lora, tmp_path / "out", Writer(kinds=("fact",)), index=tmp_path / "index")[0].figures["questions"] == 1
+
+
+def test_the_passages_told_of_are_those_asked(sample: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no question of 1 passages is left"):
+        run(sample, tmp_path / "out", Writer(kinds=("limitation",), max_passages=1))
+
+
 def test_a_reader_of_its_own_has_what_the_writer_leaves(server: ChatServer, lora: Path, tmp_path: Path) -> None:
     server.reply = lambda request: json.dumps({"pairs": [PAIR]}) if "response_format" in request else PAIR["answer"]
     reader = Reader(kind="openai", model="r", endpoint=server.address)
@@ -250,8 +270,8 @@ def test_the_command_prints_the_funnel_and_where_the_rejected_are(lora: Path, tm
     assert done.returncode == 0, done.stderr
     assert "retrieval round trip" in done.stdout
     assert done.stdout.splitlines()[-1] == f"written: 1 questions; 0 rejected, see {tmp_path / 'out'}/rejected.parquet"
-    wrong = command("--budget-dollars", "3")
+    wrong = command("--writer", "openai", "--budget-dollars", "3")
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: --budget: a budget in dollars needs input_price and output_price")
+    assert wrong.stderr.startswith("error: --budget-dollars needs --input-price and --output-price")
     assert command("--concurrency", "0").stderr.startswith("error: --concurrency: Input should be greater than")
     assert command("--agreement", "2").stderr.startswith("error: --agreement: Input should be less than")

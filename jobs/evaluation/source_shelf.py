@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.errors import UserError
+from jobs.index_of import check_index
 from qa.records import Passage, Question, read_records
 from qa.retrieval import Index, RetrievalError, build
 
@@ -66,8 +67,8 @@ class Shelf:
                 index = Index.load(built or Path(folder))
             except RetrievalError as error:
                 raise UserError(str(error) if built else f"{self.path}: {error}") from error
-            if len(index) != len(self.passages):
-                raise UserError(f"{built}: an index of {len(index)} passages, and {self.path} has {len(self.passages)}")
+            if built:
+                check_index(index, built, self.passages)
             yield index
 
     def _wanted(self, question: Question, found: Iterable[Passage], allowed: Allowed) -> Iterator[Passage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import yaml
@@ -14,7 +15,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
-from jobs.documents import Block, Extract, UnreadableError, collapse, is_back_matter, list_text, table_text
+from jobs.documents import NAMES, Block, Extract, UnreadableError, collapse, is_back_matter, list_text, table_text
 from jobs.readers.marks import drop_slide_marks, replace_marks
 from jobs.readers.plain import decode
 from jobs.readers.qasper import is_qasper, part
@@ -41,6 +42,8 @@ _MARKUP = re.compile(r"</?[a-zA-Z!][^>]*(>|\Z)")
 # A search ends at the next opening, or paragraph: it would go to the end of the text from each.
 _BRACKETED_MATH = re.compile(r"\\\\\(((?:(?!\\\\\(|\n\n).)+?)\\\\\)|\\\\\[((?:(?!\\\\\[|\n\n).)+?)\\\\\]", re.S)
 _CALLOUT = re.compile(r"^\s*\[!\w+\]\s*")
+_HEAD_LINE = re.compile(r"([A-Za-z][\w.:-]*):(?:\s|$)|\s|- |#")  # a key, or what belongs to the one above
+_METADATA = frozenset(alias for aliases in NAMES.values() for alias in aliases)
 _ANCHOR = re.compile(r" ?(\[\[[^\]]{0,200}\]\]|\{#[^}]{0,200}\})$")
 
 
@@ -56,6 +59,8 @@ def read_markdown(text: str) -> Extract:
     extract = Extract()
     if tokens and tokens[0].type == "front_matter":
         extract.metadata = _front_matter(tokens[0].content)
+    elif _is_unclosed(text):  # a licence may stand in it
+        raise UnreadableError("front matter is not closed")
     _Walk(extract).run(tokens)
     if is_qasper(text):
         extract.blocks = part(extract.blocks)
@@ -68,6 +73,17 @@ def _front_matter(text: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none
         raise UnreadableError(f"front matter is not valid YAML ({collapse(str(error))[:120]})") from error
     return values if isinstance(values, dict) else {}
+
+
+def _is_unclosed(text: str) -> bool:
+    """Whether a first line of dashes opens lines of `key: value`, not of prose: a rule is followed by anything else."""
+    rule, *lines = text.split("\n", 200)[:200]
+    if not re.fullmatch(r"-{3,}\s*", rule):
+        return False
+    block = list(takewhile(str.strip, lines))
+    head = list(takewhile(bool, map(_HEAD_LINE.match, block)))
+    keys = [found[1].lower() for found in head if found[1]]
+    return not _METADATA.isdisjoint(keys) or (len(keys) > 1 and len(head) == len(block))
 
 
 class _Walk:

@@ -67,7 +67,7 @@ def is_private_address(numbers: str) -> bool:
 def entries(named: Sequence[str], what: str, accept: Callable[[str], T | None]) -> Iterator[T]:
     """What `accept` makes of each name, or of each line of a file named; `#` begins a comment.
 
-    Raises `UserError` that names the entry, or file and line, where `accept` gives None.
+    Raises `UserError` that names the entry, or file and line, where `accept` gives None, or a file without an entry.
     """
     for name in named:
         if (entry := accept(name)) is not None:
@@ -75,13 +75,19 @@ def entries(named: Sequence[str], what: str, accept: Callable[[str], T | None]) 
             continue
         if not _is_file(name):
             raise UserError(f"{name[:300]}: neither {what} nor a file with one a line")
-        for number, line in enumerate(_lines(Path(name)), start=1):
-            text = line.partition(" #")[0].strip()
-            if not text or text.startswith("#"):
-                continue
+        listed = [(number, text) for number, line in enumerate(_lines(Path(name)), start=1) if (text := _entry(line))]
+        if not listed:
+            raise UserError(f"{name}: holds no {what.partition(' ')[2]}; write one a line")
+        for number, text in listed:
             if (entry := accept(text)) is None:
                 raise UserError(f"{name}, line {number}: {text[:100]!r} is not {what}")
             yield entry
+
+
+def _entry(line: str) -> str:
+    """A line without its comment."""
+    text = line.partition(" #")[0].strip()
+    return "" if text.startswith("#") else text
 
 
 def _is_file(name: str) -> bool:

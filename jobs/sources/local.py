@@ -13,7 +13,9 @@ from jobs.licence_names import folder_licence
 
 
 def local_items(paths: Sequence[Path]) -> Iterator[Item]:
-    """Every file in order; hidden ones and other files' sidecars are passed over. Raises `UserError` for a wrong path.
+    """Every file in order. Raises `UserError` for a wrong path.
+
+    Hidden files and folders, folders that are links, and other files' sidecars are passed over.
 
     An id is the path below the folder given, or the file's name. Ids are published: they hold no more of a place on
     this machine than the name of the folder given.

@@ -30,7 +30,7 @@ QUOTED = 2000  # characters of a refused reply that are kept
 def write_taught(passages: Sequence[Passage], asker: Asker, *, writer: Writer, seed: int) -> Written:
     """Drafts, checked for their form alone: evidence is as the teacher gave it, and nothing is known to be true.
 
-    Refused are passages that the budget left out (stage `budget`), replies without pairs (`reply`) and pairs of
+    Refused are passages that the budget left out (stage `budget`), replies without a pair (`reply`) and pairs of
     another form (`schema`).
     """
     written, taken = Written(), Counter[str]()
@@ -67,7 +67,8 @@ def _pairs(passage: Passage, reply: Reply, writer: Writer) -> tuple[list[Pair], 
     if reply.problem:
         return [], [Rejection(name=passage.id, reason=reply.problem, stage="reply")]
     try:
-        values = read_pairs(reply.text)
+        if not (values := read_pairs(reply.text)):
+            raise BadPairError("no pair in the reply")
     except BadPairError as error:
         return [], [Rejection(name=passage.id, reason=str(error), stage="reply", text=reply.text[:QUOTED])]
     return _checked(passage, values, writer)
