@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+import pytest
 
 from jobs.sources.arxiv_metadata import ArxivSite
 from jobs.sources.clock import Clock
+from jobs.sources.fetcher import Fetcher
 from jobs.sources.net import Net
+from jobs.sources.store import PageStore, RefusedError
 from tests.documents_world import PROSE
 
 CC_BY, NOT_OPEN = "http://creativecommons.org/licenses/by/4.0/", "http://arxiv.org/licenses/nonexclusive-distrib/1.0/"
@@ -154,3 +159,15 @@ def article(number: int, title: str = "A post", extra: str = "") -> Reply:
     return Reply(
         f"<html><head><title>{title}</title>{extra}</head><body><article>{text}</article></body></html>".encode()
     )
+
+
+def fetcher(site: DocumentSite, folder: Path, **options) -> Fetcher:
+    """A client of the site's own clock, with its store in a folder."""
+    return Fetcher(PageStore(folder), clock=site.clock, **options)
+
+
+def refusal(client: Fetcher, address: str, **options) -> tuple[str, bool]:
+    """Why an address is refused, and whether that lasts."""
+    with pytest.raises(RefusedError) as refused:
+        client.get(address, **options)
+    return str(refused.value), refused.value.lasting

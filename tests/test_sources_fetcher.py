@@ -18,8 +18,8 @@ import pytest
 from jobs.errors import UserError
 from jobs.sources.addresses import ARXIV_PACE, pace_of
 from jobs.sources.fetcher import Fetcher
-from jobs.sources.store import PageStore, RefusedError
-from tests.document_site import DocumentSite, Reply, article, running_site
+from jobs.sources.store import PageStore
+from tests.document_site import DocumentSite, Reply, article, fetcher, refusal, running_site
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,16 +28,6 @@ ROOT = Path(__file__).parents[1]
 def site() -> Iterator[DocumentSite]:
     with running_site() as running:
         yield running
-
-
-def fetcher(site: DocumentSite, folder: Path, **options) -> Fetcher:
-    return Fetcher(PageStore(folder), clock=site.clock, **options)
-
-
-def refusal(client: Fetcher, address: str, **options) -> tuple[str, bool]:
-    with pytest.raises(RefusedError) as refused:
-        client.get(address, **options)
-    return str(refused.value), refused.value.lasting
 
 
 def test_a_page_is_fetched_once_and_never_again(site: DocumentSite, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from jobs.sources.addresses import is_private_address
 from jobs.sources.fetcher import Fetcher
-from jobs.sources.store import Page, PageStore, RefusedError
+from jobs.sources.store import Page, PageStore
 from jobs.sources.web import web_items
-from tests.document_site import DocumentSite, Reply, article, running_site
+from tests.document_site import DocumentSite, Reply, article, fetcher, refusal, running_site
 
 GZIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08" + bytes(6) + b"\x03"
 RULES = b"User-agent: *\nDisallow: /secret\n"
@@ -22,16 +22,6 @@ RULES = b"User-agent: *\nDisallow: /secret\n"
 def site() -> Iterator[DocumentSite]:
     with running_site() as running:
         yield running
-
-
-def fetcher(site: DocumentSite, folder: Path, **options) -> Fetcher:
-    return Fetcher(PageStore(folder), clock=site.clock, **options)
-
-
-def refusal(client: Fetcher, address: str, **options) -> tuple[str, bool]:
-    with pytest.raises(RefusedError) as refused:
-        client.get(address, **options)
-    return str(refused.value), refused.value.lasting
 
 
 def problems(client: Fetcher, *addresses: str) -> list[str]:
