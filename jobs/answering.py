@@ -12,7 +12,7 @@ from functools import cached_property
 
 import Stemmer
 
-from jobs.own_questions import NOT_IN_TEXT
+from jobs.data_config import NOT_IN_TEXT
 from jobs.shingles import words_of
 from qa.records import Passage, Question
 from qa.retrieval import STOP_WORDS

@@ -23,6 +23,7 @@ import jobs.arc
 import jobs.dates
 import jobs.decontamination
 import jobs.excerpts
+import jobs.lots
 import jobs.rows
 import jobs.sentences
 import jobs.shingles
@@ -85,7 +86,7 @@ def _inputs(sources: Sources, tokenizer: str, dataset: Dataset) -> dict[str, Pat
 def _code() -> str:
     """Hash of what decides a row."""
     texts = jobs.answering, jobs.excerpts, jobs.sentences, jobs.rows, jobs.splits, jobs.dates, jobs.arc
-    shared = jobs.decontamination, jobs.shingles, jobs.telling, qa
+    shared = jobs.decontamination, jobs.lots, jobs.shingles, jobs.telling, qa
     parts = dataset_build, dataset_copies, dataset_figures, held_out_sets, own_questions, reading_rows
     return source_sha256(sys.modules[__name__], *texts, *shared, *parts, source_shelf, task_sources)
 

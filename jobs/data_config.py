@@ -17,7 +17,8 @@ OPEN_LICENCES = (
     *("CC0-1.0", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0"),
     *("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "ODC-By-1.0", "public-domain"),
 )
-KINDS = ("fact", "method", "comparison", "limitation", "number", "not_in_text")
+NOT_IN_TEXT = "not_in_text"  # the kind of a question that its passage does not answer
+KINDS = ("fact", "method", "comparison", "limitation", "number", NOT_IN_TEXT)
 Kind = Literal["fact", "method", "comparison", "limitation", "number", "not_in_text"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.arc import load_arc
 from jobs.config import Dataset
+from jobs.data_config import NOT_IN_TEXT
 from jobs.dataset_copies import check_apart, drop_copies
 from jobs.dataset_figures import copy_figures, percentiles, row_figures
 from jobs.dates import earliest_date
@@ -17,7 +18,7 @@ from jobs.errors import UserError
 from jobs.evaluation.built_tasks import RECENT_SPLIT
 from jobs.evaluation.source_shelf import Shelf
 from jobs.held_out_sets import scored_sets
-from jobs.own_questions import NOT_IN_TEXT, Questions, Sides, read_own, take_repeated
+from jobs.own_questions import Questions, Sides, read_own, take_repeated
 from jobs.progress import progress
 from jobs.reading_rows import Composer, ReadingRows, read_among, without_passage
 from jobs.rejections import FILE, write_rejections

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from jobs.card_documents import Listed, count_places, list_documents, refused_licences
 from jobs.card_facts import ARC, OWN, Run, read_json
 from jobs.card_render import without_paths
+from jobs.data_config import NOT_IN_TEXT
 from jobs.evaluation.built_tasks import RECENT_SPLIT as RECENT  # a slice of the test split: its rows count once
 from jobs.evaluation.result_table import flatten
 from jobs.licences import count_licences
@@ -202,8 +203,8 @@ class Data:
         """Rows with passages in the prompt by split: how many, and what they show."""
         found = []
         for split, rows in self.rows.get(READING, {}).items():
-            absent = sum(row.kind == "not_in_text" for row in rows)
-            withheld = sum(row.passage not in row.sources for row in rows if row.kind != "not_in_text")
+            absent = sum(row.kind == NOT_IN_TEXT for row in rows)
+            withheld = sum(row.passage not in row.sources for row in rows if row.kind != NOT_IN_TEXT)
             shown = sum(len(row.sources) for row in rows) / len(rows)
             answered = len(rows) - absent - withheld
             counts = {"rows": len(rows), "answered": answered, "withheld": withheld, "absent": absent, "shown": shown}

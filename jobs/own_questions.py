@@ -17,7 +17,6 @@ from jobs.step import STEP_FILE, read_step
 from qa.records import SPLITS, Question, Split, read_records
 
 QUESTIONS, SPLIT_FILE = "questions.jsonl", "splits.json"
-NOT_IN_TEXT = "not_in_text"  # the kind of a question that its passage does not answer
 
 Questions = dict[Split, list[Question]]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.data_config import NOT_IN_TEXT
 from jobs.funnel import funnel_table
 from jobs.rejections import FILE
 from jobs.writers.written import Written
@@ -32,7 +33,7 @@ def figures_of(questions: Sequence[Question], written: Written, splits: Mapping[
 
 def _without_choices(questions: Sequence[Question]) -> int:
     """Facts or pairs that no multiple-choice question could be made of, those that no text answers aside."""
-    return sum(-1 if question.choices else 1 for question in questions if question.kind != "not_in_text")
+    return sum(-1 if question.choices else 1 for question in questions if question.kind != NOT_IN_TEXT)
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -9,7 +9,6 @@ side of the split.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,11 +17,12 @@ from statistics import mean
 from typing import Any
 
 from jobs.answering import Words, names_in, signs_of
-from jobs.data_config import Reading
+from jobs.data_config import NOT_IN_TEXT, Reading
 from jobs.documents import Rejection
 from jobs.evaluation.source_shelf import Shelf
 from jobs.excerpts import best_sentence, excerpt, find_span
-from jobs.own_questions import NOT_IN_TEXT, Sides
+from jobs.lots import share
+from jobs.own_questions import Sides
 from jobs.progress import progress
 from jobs.rows import Rows, TrainingRow, row_length
 from qa.prompts import NOT_FOUND, PromptEncoder, sources_messages
@@ -115,8 +115,8 @@ class Composer:
         Questions that their text cannot answer come first, passages are withheld for the rest of that share. Where
         there are more such questions than the share, those above it are dropped. Both are the first by lot.
         """
-        absent = self._by_lot("mix", (question for question in asked if question.kind == NOT_IN_TEXT))
-        answerable = self._by_lot("withheld", (question for question in asked if question.kind != NOT_IN_TEXT))
+        absent = self._byshare("mix", (question for question in asked if question.kind == NOT_IN_TEXT))
+        answerable = self._byshare("withheld", (question for question in asked if question.kind != NOT_IN_TEXT))
         share = self.settings.withheld
         most = len(absent) if share == 1 else min(len(absent), round(share / (1 - share) * len(answerable)))
         for question in absent[most:]:
@@ -126,11 +126,11 @@ class Composer:
         self.withheld |= {question.id for question in answerable[:still]}
         return [question for question in asked if question.id not in left]
 
-    def _by_lot(self, purpose: str, questions: Iterable[Question]) -> list[Question]:
-        return sorted(questions, key=lambda question: _lot(self.seed, purpose, question.id))
+    def _byshare(self, purpose: str, questions: Iterable[Question]) -> list[Question]:
+        return sorted(questions, key=lambda question: share(self.seed, purpose, question.id))
 
     def _drawn(self, question: Question) -> bool:
-        return _lot(self.seed, "share", question.id) < self.settings.share
+        return share(self.seed, "share", question.id) < self.settings.share
 
     def fits(self, question: Question, passage: Passage) -> bool:
         """Whether a passage of another group may be shown: it shows no answer, and has a sentence short enough."""
@@ -165,7 +165,7 @@ class Composer:
         return self._refuse(question, f"longer than {self.max_length} tokens with two sources")
 
     def _among(self, question: Question, own: Passage, others: list[Passage]) -> list[Passage]:
-        place = int(_lot(self.seed, "place", question.id) * (len(others) + 1))
+        place = int(share(self.seed, "place", question.id) * (len(others) + 1))
         return [*others[:place], own, *others[place:]]
 
     def _row(self, question: Question, shown: list[Passage], *, answered: bool) -> TrainingRow:
@@ -196,9 +196,3 @@ def reading_id(question: Question) -> str:
 def cited(answer: str, place: int) -> str:
     """An answer as one sentence with the mark of its source, from 1."""
     return f"{answer.strip().removesuffix('.')} [{place}]."
-
-
-def _lot(seed: int, purpose: str, name: str) -> float:
-    """A number from 0 to below 1 that depends on seed, purpose and name alone, evenly spread."""
-    digest = hashlib.sha256(f"{seed}\0{purpose}\0{name}".encode()).digest()
-    return int.from_bytes(digest[:6]) / 2**48

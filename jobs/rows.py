@@ -71,13 +71,8 @@ def passage_features() -> Features:
     return Features(columns | {"start": Value("int64"), "end": Value("int64"), "split": Value("string")})
 
 
-def write_parquet(path: Path, questions: Iterable[Question]) -> None:
-    """Questions of one split without sources. There must be one: `datasets` reads no split without a row."""
-    write_rows(path, map(row_of, questions))
-
-
 def write_rows(path: Path, rows: Iterable[TrainingRow]) -> None:
-    """One split as a Parquet file."""
+    """One split as a Parquet file. There must be a row: `datasets` reads no split without one."""
     _write(path, [row.question.model_dump(mode="json") | _messages(row) for row in rows], features())
 
 

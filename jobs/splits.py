@@ -8,10 +8,10 @@ in it by name gives the group a new name, and with it perhaps another side.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from jobs.lots import number, share
 from qa.records import SPLITS, Split
 
 _HELD_OUT: tuple[tuple[Split, tuple[Split, ...]], ...] = (  # with the sides that it leaves a group to
@@ -36,30 +36,26 @@ def assign_splits(groups: Mapping[str, str], salt: str, fractions: Sequence[floa
     return {document: sides[group] for document, group in sorted(groups.items())}
 
 
-def _hash(salt: str, group: str) -> bytes:
-    return hashlib.sha256(f"{salt}\0{group}".encode()).digest()
-
-
 def _by_hash(groups: Iterable[str], salt: str, fractions: Sequence[float]) -> dict[str, Split]:
     """Each group by its hash as a fraction of 2^64: test below test's share, then validation, then train."""
     _, validation, test = fractions
     sides: dict[str, Split] = {}
     for group in groups:
-        place = int.from_bytes(_hash(salt, group)[:8]) / 2**64
+        place = share(salt, group)
         sides[group] = "test" if place < test else "validation" if place < test + validation else "train"
     return sides
 
 
 def _by_rank(sizes: Mapping[str, int], salt: str, fractions: Sequence[float]) -> dict[str, Split]:
     """Groups in the order of their hashes, until each side has its share of the documents."""
-    ranked = sorted(sizes, key=lambda group: _hash(salt, group))
+    ranked = sorted(sizes, key=lambda group: number(salt, group))
     sides: dict[str, Split] = dict.fromkeys(ranked, "train")
     for side, others in _HELD_OUT:
         free = [group for group in ranked if sides[group] == "train"]
         room = len(free) - sum(fractions[SPLITS.index(other)] > 0 for other in others)
-        share = fractions[SPLITS.index(side)]
-        if len(ranked) >= 3 and share > 0 and room > 0:
-            sides |= dict.fromkeys(_take(free, sizes, max(1, round(sum(sizes.values()) * share)), room), side)
+        fraction = fractions[SPLITS.index(side)]
+        if len(ranked) >= 3 and fraction > 0 and room > 0:
+            sides |= dict.fromkeys(_take(free, sizes, max(1, round(sum(sizes.values()) * fraction)), room), side)
     return sides
 
 

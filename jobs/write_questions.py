@@ -33,6 +33,7 @@ from jobs.documents import DocumentText
 from jobs.errors import UserError, run_main
 from jobs.groups import group_documents
 from jobs.index_of import check_index
+from jobs.lots import number
 from jobs.question_figures import figures_of, report, why_none
 from jobs.question_filters import filter_questions
 from jobs.question_filters.round_trip import open_index
@@ -42,7 +43,6 @@ from jobs.splits import assign_splits
 from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256, write_json
 from jobs.writer_arguments import add_writer_arguments, writer_of
 from jobs.writers.offline import write_offline
-from jobs.writers.wording import number
 from jobs.writers.written import Written
 from qa.records import Passage, Question, Split, read_records, write_records
 
@@ -53,7 +53,7 @@ PASSAGES, DOCUMENTS, QUESTIONS, SPLIT_FILE = "passages.jsonl", "documents.jsonl"
 ONE_PROCESS = Scale()
 SOURCES = (
     *(jobs.writers, jobs.question_filters, jobs.sentences),
-    *(jobs.splits, jobs.groups, jobs.shingles, jobs.similar_texts),
+    *(jobs.splits, jobs.lots, jobs.groups, jobs.shingles, jobs.similar_texts),
     *(jobs.asker, qa.prompts, qa.retrieval, qa.scoring),
 )
 MADE = "questions made"  # of facts or pairs, each in one form or two

@@ -146,7 +146,7 @@ def _write_passages(folder: Path) -> None:
 
 
 def _write_dataset(folder: Path, arc: list[Question] | None = None) -> None:
-    from jobs.rows import write_parquet
+    from tests.tiny_questions import write_parquet
 
     report = {"ngram": 8, "coverage": 0.5, "similarity": 0.6, "train_rows": 40}
     write_json(folder / "decontamination.json", report | {"tests": [], "dropped": [], "planted": []})

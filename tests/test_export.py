@@ -20,8 +20,8 @@ from jobs.gguf_export.imatrix import ImportanceMatrix
 from jobs.gguf_export.names import check_name, check_types, file_name, kind_of
 from jobs.gguf_export.quantizer import quantize
 from jobs.gguf_export.writer import Provenance
-from jobs.rows import write_parquet
 from jobs.step import read_step
+from tests.tiny_questions import write_parquet
 from tests.trained import questions, trained_model
 
 ROOT = Path(__file__).parents[1]

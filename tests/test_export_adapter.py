@@ -27,10 +27,10 @@ from jobs.gguf_export.comparison import Heard, check_numbers, read_probes
 from jobs.gguf_export.gate import Reference, make_reference, read_test_questions
 from jobs.gguf_export.writer import Provenance
 from jobs.merge import merge
-from jobs.rows import write_parquet
 from jobs.step import read_step, run_step
 from qa.engine import Engine
 from tests.tiny import tiny_adapter, tiny_model
+from tests.tiny_questions import write_parquet
 from tests.trained import questions, trained_model
 
 ROOT = Path(__file__).parents[1]

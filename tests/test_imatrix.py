@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import jobs.gguf_export.activations as activations
 from jobs.errors import UserError
 from jobs.gguf_export.imatrix import CHUNK, ImportanceMatrix, calibration_rows, collect
-from jobs.rows import completion_of, prompt_of, write_parquet
+from jobs.rows import completion_of, prompt_of
 from jobs.training_rows import encode_row, load_split
 from qa.prompts import PromptEncoder
 from qa.records import Question
 from tests.tiny import TEXT, tiny_gguf, tiny_model
-from tests.tiny_questions import make_question
+from tests.tiny_questions import make_question, write_parquet
 
 LAYERS = 2
 PARTS = "attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down".split()

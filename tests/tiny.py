@@ -7,10 +7,12 @@ the functions, so that a test that needs neither stays quick.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
 SPECIAL_TOKENS = (
@@ -113,6 +115,27 @@ def random_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Qwen2ForCausalLM(config).eval()
+
+
+def fit(model: Qwen2ForCausalLM, batch: Callable[[int], tuple[Tensor, Tensor]], *, steps: int, rate: float) -> None:
+    """Train a random model on ids and labels by step, as its seed has it whatever else was drawn before."""
+    import torch
+
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(0.4)  # from a spread of 0.15 to one that learns
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on busy cores a second one costs more than it saves
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for step in range(steps):
+            ids, labels = batch(step)
+            optimiser.zero_grad()
+            model(input_ids=ids, labels=labels).loss.backward()
+            optimiser.step()
+    torch.set_num_threads(threads)
 
 
 def tiny_gguf(model: Path, path: Path, kind: str = "f16") -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.rows import row_of, write_rows
 from qa.records import Question
 from tests.tiny import TEXT
 
@@ -40,6 +42,11 @@ def write_questions(path: Path, questions: list[Question], **changes: Any) -> No
     rows = [question.model_dump(mode="json") | training for question in questions]
     rows[-1] |= changes
     pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def write_parquet(path: Path, questions: Iterable[Question]) -> None:
+    """Questions of one split as rows that can be trained on, without sources."""
+    write_rows(path, map(row_of, questions))
 
 
 def make_dataset(folder: Path, choices: int, free: int = 0, arc: int = 0) -> Path:

@@ -9,7 +9,7 @@ from jobs.data_config import Writer
 from jobs.writers.pairs import teacher_messages
 from qa.prompts import PromptEncoder
 from qa.records import Passage
-from tests.tiny import random_model, tiny_gguf, tiny_tokenizer
+from tests.tiny import fit, random_model, tiny_gguf, tiny_tokenizer
 
 TEXT = (
     "LoRA keeps the pretrained\nweights frozen. It trains two small matrices beside every linear layer of the network."
@@ -45,20 +45,6 @@ def teacher_gguf(folder: Path) -> Path:
     for number, text in enumerate((TEXT, f"{TEXT} It is document d0.", f"{TEXT} It is document d1.")):
         prompt = encoder.prompt(teacher_messages(passage(number, text), writer.kinds, writer.pairs_per_passage))
         rows.append((torch.tensor([prompt + completion]), torch.tensor([[-100] * len(prompt) + completion])))
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.mul_(0.4)  # from a spread of 0.15 to one that learns
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on busy cores a second one costs more than it saves
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for step in range(STEPS):
-            ids, labels = rows[step % len(rows)]
-            optimiser.zero_grad()
-            model(input_ids=ids, labels=labels).loss.backward()
-            optimiser.step()
-    torch.set_num_threads(threads)
+    fit(model, lambda step: rows[step % len(rows)], steps=STEPS, rate=3e-3)
     model.eval().save_pretrained(folder)
     return tiny_gguf(folder, folder / "teacher.gguf")

@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.rows import completion_of
 from qa.prompts import PromptEncoder, ask_messages
 from qa.records import Question
-from tests.tiny import random_model, tiny_tokenizer
+from tests.tiny import fit, random_model, tiny_tokenizer
 
 SUBJECTS = "LoRA Chinchilla Transformer Vaswani ImageNet COCO BLEU Adam dropout softmax BERT ViT".split()
 THINGS = (
@@ -62,21 +62,12 @@ def trained_model(folder: Path) -> Path:
     labels = ids.clone()
     for row, (prompt, answer) in zip(labels, rows, strict=True):
         row[: len(prompt)] = row[len(prompt) + len(answer) :] = -100
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.mul_(0.4)  # from a spread of 0.15 to one that learns
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on busy cores a second one costs more than it saves
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for _ in range(STEPS):
-            batch = torch.randperm(len(rows))[:8]
-            optimiser.zero_grad()
-            model(input_ids=ids[batch], labels=labels[batch]).loss.backward()
-            optimiser.step()
-    torch.set_num_threads(threads)
+
+    def batch(_: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = torch.randperm(len(rows))[:8]
+        return ids[drawn], labels[drawn]
+
+    fit(model, batch, steps=STEPS, rate=2e-3)
     end, pad = model.config.eos_token_id, model.config.pad_token_id
     model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad, do_sample=False)
     model.eval().to(torch.bfloat16).save_pretrained(folder)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.data_config import Scale, Writer
+from jobs.data_config import NOT_IN_TEXT, Scale, Writer
 from jobs.documents import Rejection, collapse
 from jobs.funnel import Funnel
 from jobs.question_filters.alone import check_alone
@@ -97,7 +97,7 @@ class _Run:
         found = places(self.questions, self.passages.values(), index, folder=folder, scale=scale, most=most)
         kept, refused = [], []
         for question, place in zip(self.questions, found, strict=True):
-            if place or question.kind == "not_in_text":
+            if place or question.kind == NOT_IN_TEXT:
                 kept.append(question)
             else:
                 refused.append((question, f"question does not find its passage among {most}"))

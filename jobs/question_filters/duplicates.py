@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from jobs.data_config import NOT_IN_TEXT
 from jobs.shingles import LikeSets
 from jobs.telling import signed_words, telling
 from qa.records import Question
@@ -20,7 +21,7 @@ def first_of_each(questions: Sequence[Question], near: float) -> tuple[list[Ques
     once: list[Question] = []
     refused: list[tuple[Question, str]] = []
     first: dict[tuple[bool, str], str] = {}
-    for question in sorted(questions, key=lambda question: question.kind == "not_in_text"):
+    for question in sorted(questions, key=lambda question: question.kind == NOT_IN_TEXT):
         first.setdefault(_wording(question), question.id)
     for question in questions:
         if (twin := first[_wording(question)]) != question.id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from jobs.data_config import NOT_IN_TEXT
 from jobs.documents import collapse
 from jobs.question_filters.refused import RefusedError
 from jobs.sentences import sentences
@@ -17,7 +18,7 @@ _CUT_AFTER = re.compile(r"[^\W_]-?\w|\d(?:[.,]\d|\s?\\?%)|[.,]\d")  # from the l
 
 def check_evidence(question: Question, passage: Passage) -> Question:
     """The question with its evidence as it stands in the passage; one that the text does not answer has none."""
-    if question.kind == "not_in_text":
+    if question.kind == NOT_IN_TEXT:
         if question.evidence:
             raise RefusedError("a question that its passage does not answer comes with evidence")
         return question

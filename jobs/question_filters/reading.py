@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jobs.data_config import NOT_IN_TEXT
 from jobs.question_filters.terms import missing_number, missing_terms
 from jobs.writers.pairs import quotable
 from qa.prompts import Message, ask_messages, letter_messages, sources_messages
@@ -69,7 +70,7 @@ def agrees(question: Question, said: str, agreement: float) -> bool:
     right option than to any other. Not in the text: it says so.
     """
     text = without_marks(said)
-    if question.kind == "not_in_text":
+    if question.kind == NOT_IN_TEXT:
         return abstains(text)
     if missing_number(question.answer_text, text) or not _same_names(question, text):
         return False

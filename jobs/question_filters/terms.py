@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 
+from jobs.data_config import NOT_IN_TEXT
 from jobs.question_filters.refused import RefusedError
 from qa.records import Passage, Question
 
@@ -38,7 +39,7 @@ _DASHES = re.compile(r"[‐‑‒–—−]")
 
 def check_terms(question: Question, passage: Passage) -> Question:
     """The question as it is. Raises `RefusedError` naming the first number or term that its evidence does not hold."""
-    if question.kind == "not_in_text":
+    if question.kind == NOT_IN_TEXT:
         return question
     context = "\n".join((question.evidence, passage.title, passage.section, question.question))
     if missing := missing_number(question.answer_text, context):

@@ -6,8 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from jobs.data_config import NOT_IN_TEXT
+from jobs.lots import number
 from jobs.writers.facts import Fact
-from jobs.writers.wording import normalised, number, question_text
+from jobs.writers.wording import normalised, question_text
+from jobs.writers.written import passage_fields
 from qa.prompts import NOT_FOUND
 from qa.records import Passage, Question
 
@@ -61,10 +64,6 @@ def _question(fact: Fact, seed: int) -> Question:
         id=f"research/{number('absent', passage.document, fact.subject):016x}",
         question=question_text("year", fact.subject, "introduced", seed, choices=False),
         answer_text=NOT_FOUND,
-        kind="not_in_text",
-        document=passage.document,
-        passage=passage.id,
-        source=passage.source,
-        licence=passage.licence,
-        date=passage.date,
+        kind=NOT_IN_TEXT,
+        **passage_fields(passage),
     )

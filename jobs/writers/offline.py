@@ -14,13 +14,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from jobs.data_config import Scale, Writer
+from jobs.data_config import NOT_IN_TEXT, Scale, Writer
 from jobs.documents import Rejection
+from jobs.lots import number
 from jobs.shards import run_shards
 from jobs.writers.absent import MOST, absent_questions
 from jobs.writers.facts import Fact, Refusal, find_facts
-from jobs.writers.wording import alike, capitalised, kind_of, normalised, number, question_text
-from jobs.writers.written import Written
+from jobs.writers.wording import alike, capitalised, kind_of, normalised, question_text
+from jobs.writers.written import Written, passage_fields
 from jobs.writers.wrong_options import WrongOptions
 from qa.records import Passage, Question, Split
 
@@ -54,7 +55,7 @@ def write_offline(
     asked = [fact for fact in facts if kind_of(fact.relation, fact.value) in writer.kinds]
     choices = _choice_questions(asked, WrongOptions(facts, passages, splits, seed), splits, seed)
     written.questions = [question for fact in asked for question in (_open(fact, seed), choices.get(fact)) if question]
-    if "not_in_text" in writer.kinds:
+    if NOT_IN_TEXT in writer.kinds:
         written.questions += absent_questions(facts, passages, len(asked) // MOST, seed)
     return written
 
@@ -164,10 +165,6 @@ def _common(fact: Fact, form: str) -> dict[str, str]:
         "id": f"research/{number(form, passage.document, fact.relation, fact.subject):016x}",
         "kind": kind_of(fact.relation, fact.value),
         "task": "research",
-        "document": passage.document,
-        "passage": passage.id,
         "evidence": fact.evidence,
-        "source": passage.source,
-        "licence": passage.licence,
-        "date": passage.date,
+        **passage_fields(passage),
     }

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.chat_endpoint import Layout
-from jobs.writers.wording import normalised, number
+from jobs.data_config import NOT_IN_TEXT
+from jobs.lots import number
+from jobs.writers.wording import normalised
+from jobs.writers.written import passage_fields
 from qa.prompts import NOT_FOUND, Message
 from qa.records import Passage, Question
 
@@ -18,7 +21,6 @@ OPEN, CLOSE = "<<<PASSAGE", "PASSAGE>>>"
 LABELS = "ABCD"
 LONGEST = 400  # characters of an answer
 LARGEST = 65_536  # characters of a reply: in one of 480,000, brackets that are never closed took 8 seconds
-NOT_IN_TEXT = "not_in_text"
 KIND_NOTES = {
     "fact": "what something is, who made it, on what it rests",
     "method": "how something works or is done",
@@ -194,12 +196,8 @@ def pair_questions(pair: Pair, passage: Passage, seed: int) -> list[Question]:
         question=pair.question,
         answer_text=pair.answer or NOT_FOUND,
         kind=pair.kind,
-        document=passage.document,
-        passage=passage.id,
         evidence=pair.evidence,
-        source=passage.source,
-        licence=passage.licence,
-        date=passage.date,
+        **passage_fields(passage),
     )
     if not pair.distractors:
         return [opened]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from jobs.data_config import Kind
+from jobs.lots import number
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "introduced_by": (
@@ -83,11 +83,6 @@ def kind_of(relation: str, value: str) -> Kind:
     if _COMPARES.search(value):
         return "comparison"
     return "number" if _FIGURE.match(value) else "fact"
-
-
-def number(*parts: object) -> int:
-    """A number that depends on the parts alone, evenly spread."""
-    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8])
 
 
 def question_text(relation: str, subject: str, verb: str, seed: int, *, choices: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.documents import Rejection
 from jobs.funnel import Funnel
-from qa.records import Question
+from qa.records import Passage, Question
 
 
 @dataclass
@@ -18,3 +18,14 @@ class Written:
     rejected: list[Rejection] = field(default_factory=list)
     funnel: Funnel = field(default_factory=Funnel)
     usage: dict[str, Any] = field(default_factory=dict)
+
+
+def passage_fields(passage: Passage) -> dict[str, str]:
+    """What a question has of the passage that it was made from: where it is from, and under which licence."""
+    return {
+        "document": passage.document,
+        "passage": passage.id,
+        "source": passage.source,
+        "licence": passage.licence,
+        "date": passage.date,
+    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from jobs.lots import number
 from jobs.writers.facts import Fact
-from jobs.writers.wording import alike, normalised, number
+from jobs.writers.wording import alike, normalised
 from qa.records import Passage, Split
 
 WRONG = 3  # wrong options of a question
