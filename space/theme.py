@@ -9,8 +9,9 @@ import gradio as gr
 SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-FIRST_PAINT = {  # the colours of page.css, as values: the page is drawn before that file is there
+_SHEETS = ("base", "ask", "compare", "evaluate", "about")
+CSS = "\n".join((Path(__file__).parent / "css" / f"{name}.css").read_text(encoding="utf-8") for name in _SHEETS)
+FIRST_PAINT = {  # the colours of css/base.css, as values: the page is drawn before that file is there
     "body_background_fill": "#fcfbf8",
     "body_background_fill_dark": "#171614",
     "body_text_color": "#1f1d1a",
@@ -20,7 +21,7 @@ ICON = Path(__file__).parent / "icon.svg"
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's plainest theme, drawn with the variables of page.css."""
+    """Gradio's plainest theme, drawn with the variables of css/base.css."""
     both = {
         "body_text_color_subdued": "var(--fn-muted)",
         "background_fill_primary": "var(--fn-paper)",
