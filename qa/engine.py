@@ -1,85 +1,75 @@
 """The engine: a GGUF model that answers in a stream, can be stopped at any time, and scores the options of a question.
 
-One lock for each engine: a second caller waits its turn, and is told so. What was typed reaches the model through
-`Engine.encoder` alone, so that it can never become a control token. Greedy answers from `generate` and `complete`, and
-scores, depend on the prompt only, not on what was asked before; `stream` reuses the longest common beginning, which is
-what a visitor who asks on waits for.
+Answers to many are begun beside each other and computed step by step (`begin`, `step`), in a context of their own: what
+goes on there changes no score. Elsewhere one lock for each engine: a second caller waits its turn, and is told so. What
+was typed reaches the model through `Engine.encoder` alone, so that it can never become a control token. Greedy answers
+from `generate` and `complete`, and scores, depend on the prompt only, not on what was asked before; `stream` reuses the
+longest common beginning, which is what a visitor who asks on waits for.
 """
 
 from __future__ import annotations
 
-import codecs
-import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
+from qa.generation import Chunk, Generation, PromptTooLong
 from qa.llama import Aborted, Context, Model, ModelFileError
+from qa.llama_model import threads_for
 from qa.prompt_cache import PromptCache
 from qa.prompts import Message
-from qa.sampling import grammar_sampler, sampler
+from qa.sampling import Draw, Sampler
+from qa.slots import Slots
 from qa.stops import cut
 
-__all__ = ["Aborted", "Chunk", "Engine", "ModelFileError", "PromptTooLong"]
+__all__ = ["Aborted", "Chunk", "Engine", "Generation", "ModelFileError", "PromptTooLong", "threads_for"]
 
-READ_CHUNK = 64  # prompt tokens between two signs of life: 2.7 s for a 3B on two cores, 17 % slower than 256 at once
-SMALL_FILE = 64 << 20  # bytes; below, waiting for a second thread costs more than it saves (up to 50 × on busy cores)
-GREEDY = (0.0, 1.0, 1, 0)  # temperature, top-p, top-k, seed
 PATIENCE = 0.25  # seconds between signs of life while another caller has the engine
-
-
-def threads_for(path: Path) -> int:
-    """Threads for a model file: every core that this process may use, or one for a tiny file."""
-    return 1 if path.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
-
-
-class PromptTooLong(ValueError):  # noqa: N818 (says what it is)
-    """The prompt does not fit the context window."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A sign of life: `text` is what was added since the last one; counts are in tokens.
-
-    `finish` is set on the last chunk alone: the model ended its turn (stop), the room ended (length), or `cancel`.
-    """
-
-    text: str
-    state: Literal["reading", "writing", "done"]
-    prompt_tokens: int
-    read_tokens: int
-    tokens: int
-    finish: Literal["", "stop", "length", "cancelled"] = ""
 
 
 class Engine:
     """One model file with one context. Make it with `Engine.load`; use it as a context manager or `close` it."""
 
-    def __init__(self, name: str, model: Model, context: Context) -> None:
-        self.name, self.n_ctx, self.encoder = name, context.n_ctx, model.encoder
+    def __init__(self, name: str, model: Model, context: Context, parallel: int = 1) -> None:
+        self.name, self.n_ctx, self.encoder, self.parallel = name, context.n_ctx, model.encoder, parallel
+        self.parse = model.parse  # ids of a rendered prompt, control tokens included: never of typed text
         self._model, self._context = model, context
         self._lock = threading.Lock()  # not an RLock: a stream may be closed by another thread than began it
         self._cache = PromptCache(context, model.im_end)
+        self._stepping = threading.Lock()  # held while answers are computed together, so that nothing is freed
+        self._slots: Slots | None = None  # made for the first of them: jobs need none
 
     @classmethod
-    def load(cls, path: Path, *, n_ctx: int = 2048, n_threads: int | None = None, adapter: Path | None = None) -> Self:
+    def load(
+        cls,
+        path: Path,
+        *,
+        n_ctx: int = 2048,
+        n_threads: int | None = None,
+        adapter: Path | None = None,
+        parallel: int = 1,
+        repack: bool = False,
+    ) -> Self:
         """Load a GGUF file, with a LoRA adapter in GGUF on it where one is given. Raises `ModelFileError`.
 
-        Without `n_threads` every core is used, or one for a tiny file.
+        Without `n_threads` every core is used, or one for a tiny file. `parallel` answers can be under way at once,
+        each in a window of `n_ctx` tokens of its own.
         """
-        model = Model(path)
-        try:
+        with ExitStack() as undo:
+            model = Model(path, repack=repack)
+            undo.callback(model.close)
             lora = model.adapter(adapter) if adapter else None  # before the context, which makes room for it
             context = Context(model, n_ctx, n_threads or threads_for(path))
-        except ModelFileError:
-            model.close()
-            raise
-        if lora is not None:
-            context.wear(lora)
-        return cls(path.stem, model, context)
+            undo.callback(context.close)
+            if lora is not None:
+                context.wear(lora)
+            engine = cls(path.stem, model, context, parallel)
+            if parallel > 1:
+                engine._opened()
+            undo.pop_all()
+        return engine
 
     @property
     def vocabulary_size(self) -> int:
@@ -94,6 +84,7 @@ class Engine:
         temperature: float = 0.0,
         top_p: float = 0.9,
         top_k: int = 20,
+        repeat_penalty: float = 1.0,
         seed: int = 0,
         cancel: threading.Event | None = None,
         reuse: bool = True,
@@ -104,7 +95,7 @@ class Engine:
         Greedy at temperature 0. Values out of range are brought into it. A grammar, in llama.cpp's notation (GBNF),
         allows only what it describes. Raises `PromptTooLong`, and ValueError for a grammar that cannot be read.
         """
-        draw = (_clamp(temperature, 0, 2), _clamp(top_p, 0.01, 1), int(_clamp(top_k, 1, self.vocabulary_size)), seed)
+        draw = Draw.clamped(temperature, top_p, top_k, repeat_penalty, seed, self.vocabulary_size)
         return self._answer(self._fitting(self.encoder.prompt(messages)), max_tokens, draw, cancel, reuse, grammar)
 
     def generate(self, messages: Sequence[Message], **settings: Any) -> str:
@@ -114,7 +105,7 @@ class Engine:
     def complete(self, prompt: list[int], *, max_tokens: int, until: Sequence[str] = ()) -> str:
         """The greedy continuation of token ids, cut before the first of `until`. Raises `PromptTooLong`."""
         text = ""
-        with closing(self._answer(self._fitting(prompt), max_tokens, GREEDY, None, reuse=False)) as chunks:
+        with closing(self._answer(self._fitting(prompt), max_tokens, Draw(), None, reuse=False)) as chunks:
             for chunk in chunks:
                 text += chunk.text
                 if any(stop in text for stop in until):
@@ -163,9 +154,56 @@ class Engine:
             self._cache.rewind()
             self._lock.release()
 
+    def begin(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        top_p: float,
+        top_k: int,
+        repeat_penalty: float,
+        seed: int,
+        max_tokens: int,
+    ) -> Generation:
+        """Begin an answer beside others, under the settings of `stream`; `step` computes it.
+
+        Raises `PromptTooLong`, and RuntimeError where none is `free`.
+        """
+        prompt = self._fitting(self.encoder.prompt(messages))
+        draw = Draw.clamped(temperature, top_p, top_k, repeat_penalty, seed, self.vocabulary_size)
+        with self._stepping:
+            slots = self._opened()
+            if not slots.free:
+                raise RuntimeError(f"all {self.parallel} slots of {self.name} are taken; ask `free` first")
+            slots.begin(generation := self._generation(prompt, max_tokens, draw))
+        return generation
+
+    def step(self) -> list[tuple[Generation, Chunk]]:
+        """One computation for the answers begun, and its news. Those it fails for are over (`Generation.ended`)."""
+        with self._stepping:
+            self._check_open()
+            return self._slots.step() if self._slots else []
+
+    def interrupt(self, generation: Generation) -> None:
+        """End an answer, from any thread: its last chunk, "cancelled", comes with a step's news. Safe to repeat."""
+        if self._slots is not None:
+            self._slots.interrupt(generation)
+
+    @property
+    def free(self) -> int:
+        """How many answers can begin."""
+        return self._slots.free if self._slots else self.parallel
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has something to compute or to tell."""
+        return self._slots is not None and self._slots.busy
+
     def close(self) -> None:
-        """Free the memory, after whoever is being answered; safe to repeat."""
-        with self._lock:
+        """Free the memory, after whoever is being answered; safe to repeat. Answers begun end where they are."""
+        with self._lock, self._stepping:
+            if self._slots is not None:
+                self._slots.close()
             self._context.close()
             self._model.close()
 
@@ -190,7 +228,7 @@ class Engine:
         self,
         prompt: list[int],
         max_tokens: int,
-        draw: tuple[float, float, int, int],
+        draw: Draw,
         cancel: threading.Event | None,
         reuse: bool,
         grammar: str = "",
@@ -201,47 +239,22 @@ class Engine:
                 yield Chunk("", "done", count, 0, 0, "cancelled")
                 return
             yield Chunk("", "reading", count, 0, 0)
-        written = 0
         try:
             self._check_open()
-            held = grammar_sampler(self._model, grammar) if grammar else None
-            with self._context.aborted_by(cancel), sampler(*draw, held) as next_token:
-                for read in self._read(prompt, reuse):
-                    yield Chunk("", "reading", count, read, 0)
-                limit = max(1, min(max_tokens, self.n_ctx - count))
-                for text, written, finish in self._write(next_token, limit):
-                    yield Chunk(text, "done" if finish else "writing", count, count, written, finish)
-                    if not finish and cancel is not None and cancel.is_set():
-                        raise Aborted
-        except Aborted:
-            yield Chunk("", "done", count, min(len(self._cache.past), count), written, "cancelled")
+            generation = self._generation(prompt, max_tokens, draw, grammar)
+            with closing(generation), self._context.aborted_by(cancel):
+                yield from generation.alone(self._context, self._cache, cancel, reuse)
         finally:
             self._cache.rewind()
             self._lock.release()
 
-    def _write(
-        self, next_token: Callable[[Context], int], limit: int
-    ) -> Iterator[tuple[str, int, Literal["", "stop", "length"]]]:
-        """Pieces of text, how many tokens they make, and at the end why it is one. Incomplete UTF-8 is held back."""
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for number in range(1, limit + 1):
-            token = next_token(self._context)
-            if self._model.ends_generation(token):
-                yield decoder.decode(b"", final=True), number - 1, "stop"
-                return
-            text = decoder.decode(self._model.piece(token), final=number == limit)
-            yield text, number, "length" if number == limit else ""
-            if number < limit:
-                self._cache.append([token])
+    def _generation(self, prompt: list[int], max_tokens: int, draw: Draw, grammar: str = "") -> Generation:
+        limit = max(1, min(max_tokens, self.n_ctx - len(prompt)))
+        return Generation(prompt, limit, self._model, Sampler(draw, self._model, grammar))
 
-    def _read(self, prompt: list[int], reuse: bool) -> Iterator[int]:
-        """Compute the prompt in chunks; yields how many of its tokens are read."""
-        yield self._cache.enter(prompt, reuse)
-        while len(self._cache.past) < len(prompt):
-            self._cache.append(prompt[len(self._cache.past) : len(self._cache.past) + READ_CHUNK])
-            yield len(self._cache.past)
-
-
-def _clamp(value: float, low: float, high: float) -> float:
-    """Into the range; what is not a number becomes the lowest value."""
-    return min(max(value, low), high) if value == value else low
+    def _opened(self) -> Slots:
+        """The slots of answers begun together."""
+        self._check_open()
+        if self._slots is None:
+            self._slots = Slots(self._context.with_slots(self.parallel), self.parallel)
+        return self._slots

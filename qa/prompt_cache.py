@@ -7,8 +7,11 @@ in their last digits, which flips a near-tie.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from qa.llama import BATCH, OUTPUTS, SEQUENCES, Context
 
+READ_CHUNK = 64  # prompt tokens between two signs of life: 2.7 s for a 3B on two cores, 17 % slower than 256 at once
 MAIN, HEAD, FIRST_OPTION = 0, 1, 2  # sequences of the context
 
 
@@ -27,6 +30,13 @@ class PromptCache:
             self.append(prompt[start : start + BATCH])
         return (len(prompt) - kept - 1) % BATCH
 
+    def read(self, prompt: list[int], reuse: bool) -> Iterator[int]:
+        """Compute the prompt in chunks; yields how many of its tokens are read."""
+        yield self.enter(prompt, reuse)
+        while len(self.past) < len(prompt):
+            self.append(prompt[len(self.past) : len(self.past) + READ_CHUNK])
+            yield len(self.past)
+
     def append(self, tokens: list[int]) -> None:
         start = len(self.past)
         positions = range(start, start + len(tokens))
@@ -40,7 +50,7 @@ class PromptCache:
         """
         if not head and self._im_end in prompt[:-1]:
             head = prompt.index(self._im_end) + 1
-        kept = _common(self.past, prompt[:-1]) if reuse else 0
+        kept = common_length(self.past, prompt[:-1]) if reuse else 0
         if kept < max(head, len(self._head)) or not reuse:  # a longer head would take room and serve nothing
             self._load_head(prompt[:head])
             self._context.share(HEAD, MAIN)
@@ -104,7 +114,7 @@ class PromptCache:
         return taken
 
 
-def _common(left: list[int], right: list[int]) -> int:
+def common_length(left: list[int], right: list[int]) -> int:
     """Length of the longest common beginning."""
     for index, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
