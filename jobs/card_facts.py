@@ -22,9 +22,10 @@ from qa.prompts import SYSTEM_PROMPT
 from qa.records import SPLITS, Passage, Question, read_records
 
 REQUIRED = ("passages", "questions", "dataset", "adapter", "merged", "gguf", "evaluation")
-OPTIONAL = ("base", "base_gguf", "adapter_gguf", "ladder")
+OPTIONAL = ("index", "base", "base_gguf", "adapter_gguf", "ladder", "examples")
 ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
 WAYS = {
+    "index": ("passages", "index"),
     "base": ("passages", "base"),
     "base_gguf": ("passages", "questions", "dataset", "base", "base_gguf"),
     "adapter_gguf": ("passages", "questions", "dataset", "base", "adapter", "merged", "base_gguf", "adapter_gguf"),

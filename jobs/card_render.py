@@ -39,7 +39,12 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
 
 def render(template: str, run: Run, header: CardData, **values: Any) -> str:
     """The README: front matter from `header`, then the template `data_cards/<template>.md`."""
-    text = _environment().get_template(f"{template}.md").render(run=run, front_matter=header.to_yaml(), **values)
+    return render_text(template, run=run, front_matter=header.to_yaml(), **values)
+
+
+def render_text(template: str, **values: Any) -> str:
+    """The template `data_cards/<template>.md` with these values."""
+    text = _environment().get_template(f"{template}.md").render(**values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -58,6 +63,7 @@ def _environment() -> Environment:
         "code": code,
         "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",  # None: asked of nobody
         "p": lambda value: "< 0.001" if value < 0.001 else f"= {value:.3f}",
+        "megabytes": lambda size: f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB",
         "dash": lambda number: "–" if number is None else str(number),
         "literal": lambda text: json.dumps(text, ensure_ascii=False),
         "flatten": lambda figures: [(key, without_paths(value)) for key, value in flatten(figures)],

@@ -12,17 +12,20 @@ from jobs.card_gguf import gguf_files, served_file, verdicts
 from jobs.card_render import ROOT, TAG, render
 from jobs.card_results import model_index
 from jobs.dataset_card import dataset_card
-from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE
+from jobs.published_index import index_card, is_published
+from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, INDEX_VARIABLE, MODEL_VARIABLE
 
 SPACE_KEYS = ("emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license", "short_description")
 
 
 def render_cards(run: Run) -> dict[str, str]:
-    """README of each repository of the run by kind: dataset, base, adapter, merged, base_gguf, gguf (those it has).
+    """README of each repository of the run by kind, those it has: `jobs.staging.KINDS` names them.
 
     Reads the base model's and ARC's own cards through HF_ENDPOINT. Raises `UserError` where a licence cannot be read.
     """
     rendered = {"dataset": dataset_card(run), "adapter": _adapter(run), "merged": _merged(run)}
+    if is_published(run):
+        rendered["index"] = index_card(run)
     if run.own_base:
         rendered["base"] = _base(run)
     for kind in ("base_gguf", "gguf"):
@@ -32,8 +35,13 @@ def render_cards(run: Run) -> dict[str, str]:
 
 
 def render_space(run: Run, revisions: dict[str, str]) -> str:
-    """README of a Space that serves this run at these revisions (of gguf, base_gguf and dataset)."""
-    repositories = {MODEL_VARIABLE: "gguf", BASE_VARIABLE: "base_gguf", DATA_VARIABLE: "dataset"}
+    """README of a Space that serves this run at these revisions (of gguf, base_gguf, dataset and index)."""
+    repositories = {
+        MODEL_VARIABLE: "gguf",
+        BASE_VARIABLE: "base_gguf",
+        DATA_VARIABLE: "dataset",
+        INDEX_VARIABLE: "index",
+    }
     variables: dict[str, str] = {}
     for variable, kind in repositories.items():
         if kind in revisions:
@@ -44,7 +52,7 @@ def render_space(run: Run, revisions: dict[str, str]) -> str:
         app_file="app.py",
         **space_header(),
         models=[getattr(run.names, kind) for kind in ("gguf", "base_gguf") if kind in revisions],
-        datasets=[run.names.dataset],
+        datasets=[run.names.dataset, *([run.names.index] if "index" in revisions else [])],
         tags=[TAG, "ai-research"],
     )
     return render("space", run, data, title="Footnote", variables=variables)

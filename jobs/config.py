@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from jobs.data_config import Dataset, Documents, Reading, Scale, Writer
 from jobs.endpoint_secrets import check_address
 from jobs.section import Section
+from qa.ask_settings import QUESTION_CHARACTERS
 
 __all__ = ["Dataset", "Documents", "Reading", "RunConfig", "Scale", "Section", "Writer"]
 
@@ -98,6 +99,30 @@ class Ladder(Section):
     questions: int = Field(200, ge=1)  # of multiple choice, of the test split
 
 
+class Examples(Section):
+    """Questions that the published file answers beforehand, so that the page shows those answers at once."""
+
+    questions: tuple[Annotated[str, Field(min_length=1, max_length=QUESTION_CHARACTERS)], ...] = Field(
+        (
+            "What does LoRA train, and what does it leave frozen?",
+            "Why did the Chinchilla paper train on more tokens?",
+            "What problem does batch normalization address?",
+            "How does retrieval-augmented generation use documents?",
+        ),
+        max_length=8,
+    )  # none: no examples
+
+    @field_validator("questions")
+    @classmethod
+    def _asked_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        asked = tuple(" ".join(question.split()) for question in value)
+        if not all(asked):
+            raise ValueError("a question is blank")
+        if len(set(asked)) < len(asked):
+            raise ValueError("a question is asked twice")
+        return asked
+
+
 class Judge(Section):
     """A language model that compares open answers, at an OpenAI-compatible endpoint; none by default."""
 
@@ -141,7 +166,7 @@ class Evaluation(Section):
 
 
 class Publish(Section):
-    """Names on the Hub: NAMESPACE/NAME-lora, -merged, -GGUF, -qa."""
+    """Names on the Hub: NAMESPACE/NAME-lora, -merged, -GGUF, -qa, -index."""
 
     namespace: str = Field("", pattern=rf"^$|{NAME}")
     name: str = Field("footnote", pattern=NAME)
@@ -161,5 +186,6 @@ class RunConfig(Section):
     train: Train = Train()
     export: Export = Export()
     ladder: Ladder = Ladder()
+    examples: Examples = Examples()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()

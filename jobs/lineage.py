@@ -9,6 +9,7 @@ from jobs.errors import UserError
 from jobs.step import StepRecord, fingerprint
 
 MADE_FROM = {  # step → name of its input → the folder that was that input
+    "index": {"passages": "passages"},
     "questions": {"passages": "passages"},
     "base": {"passages": "passages"},
     "dataset": {"questions": "questions", "passages": "passages"},
@@ -18,6 +19,7 @@ MADE_FROM = {  # step → name of its input → the folder that was that input
     "base_gguf": {"merged": "base", "dataset": "dataset"},
     "adapter_gguf": {name: name for name in ("base", "adapter", "base_gguf", "merged", "dataset")},
     "ladder": {"gguf": "gguf", "dataset": "dataset", "passages": "passages"},
+    "examples": {"gguf": "gguf"},
     "evaluation": {"dataset": "dataset"},
 }
 EVALUATED = ("base", "adapter", "merged")  # folders among an evaluation's models; of `gguf` it is one file

@@ -1,7 +1,8 @@
 """The whole loop: `python -m jobs.pipeline --config FILE [--documents PATH…] [--arxiv ID…] [--arc REPOSITORY]`.
 
-documents → passages → index, questions → data set → adapter → merged → GGUF → evaluation → Hub. Each step is skipped
-where its folder is complete and its arguments and inputs are the same; a run that was killed goes on where it was.
+documents → passages → index, questions → data set → adapter → merged → GGUF → examples, evaluation → Hub. Each step is
+skipped where its folder is complete and its arguments and inputs are the same; a run that was killed goes on where it
+was.
 """
 
 from __future__ import annotations

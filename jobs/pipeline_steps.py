@@ -38,6 +38,8 @@ def steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
     yield "export adapter", "adapter_gguf", lambda out: _export_adapter(config, run, base, out)
     if config.ladder.types:
         yield "ladder", "ladder", lambda out: _ladder(config, run, out)
+    if config.examples.questions:
+        yield "answer examples", "examples", lambda out: _answer_examples(config, run, out)
     yield "evaluate", "evaluation", lambda out: _evaluate(config, run, base, out)
     if config.publish.namespace:
         yield "publish", "cards", lambda out: _publish(config, run)
@@ -202,6 +204,12 @@ def _ladder(config: RunConfig, run: Path, out: Path) -> Outcome:
         passages=run / "passages",
         formulation="letter" if first == "chat" else first,
     )
+
+
+def _answer_examples(config: RunConfig, run: Path, out: Path) -> Outcome:
+    from jobs.answer_examples import answer_examples
+
+    return answer_examples(run / "gguf", out, questions=config.examples.questions)
 
 
 def _repositories(config: RunConfig) -> Repositories | None:

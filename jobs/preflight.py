@@ -85,7 +85,8 @@ class Preflight:
 
         check_rights(names.namespace)
         mine = Repositories(names.namespace, names.name)
-        kinds = {mine.dataset: "dataset", mine.adapter: "model", mine.merged: "model", mine.gguf: "model"}
+        kinds = dict.fromkeys((mine.dataset, mine.index), "dataset")
+        kinds |= dict.fromkeys((mine.adapter, mine.merged, mine.gguf), "model")
         there = [name for name, kind in kinds.items() if head_of(name, kind)]
         state = f"{', '.join(there)} will get a new commit" if there else "its repositories will be created"
         return f"{constants.ENDPOINT}: the token may write to {names.namespace}; {state}"

@@ -1,8 +1,8 @@
 """Publish a run to the Hub: `python -m jobs.publish runs/tiny --namespace NAME [--name footnote-tiny] [--private]`.
 
-Data set, base model, adapter, merged weights and GGUF files, each in its own repository with its card, in one commit
-each, to HF_ENDPOINT. Token, rights, cards and files are checked before the first byte. Published again, a repository
-that already holds the same files gets no commit.
+Data set, passage index, base model, adapter, merged weights and GGUF files, each in a repository with its card, in one
+commit each, to HF_ENDPOINT. Token, rights, cards and files are checked before the first byte. Published again, a
+repository that already holds the same files gets no commit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from jobs.config import NAME
 from jobs.errors import UserError, run_main
 from jobs.hub import check_ours, check_rights, commit_files, explain, head_of
 from jobs.progress import bar
-from jobs.staging import KINDS, Staged, stage
+from jobs.published_index import is_published
+from jobs.staging import DATA_KINDS, KINDS, Staged, stage
 from jobs.step import StepRecord, finished, run_step, source_sha256, write_json
 from qa.artifacts import Repositories
 
@@ -73,32 +74,39 @@ def publish(
 
 def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
+    from jobs import card_render, cards, dataset_card, gate, licence_names, lineage, staging
+    from jobs.gguf_export import accuracy
+
+    return *_facts(), card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, staging
+
+
+def _facts() -> tuple[ModuleType, ...]:
+    """What decides the figures and files that the cards and the page show."""
     import qa.prompts
+    import qa.published_files
+    import qa.retrieval
     from jobs import (
+        about,
         card_documents,
         card_facts,
         card_gguf,
-        card_render,
         card_results,
-        cards,
-        dataset_card,
         dataset_facts,
-        gate,
-        licence_names,
         licences,
-        lineage,
-        staging,
+        page_files,
+        published_index,
+        published_items,
     )
-    from jobs.gguf_export import accuracy, ollama
+    from jobs.gguf_export import ollama
     from jobs.gguf_ladder import table
 
-    facts = (card_documents, card_facts, card_gguf, card_results, dataset_facts, licences, ollama, table)
-    return *facts, card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, staging, qa.prompts
+    cards = (card_documents, card_facts, card_gguf, card_results, dataset_facts, licences, ollama, table)
+    return *cards, about, page_files, published_index, published_items, qa.prompts, qa.published_files, qa.retrieval
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:
-    """What is published, in order: each kind that the run has."""
-    there = [kind for kind in KINDS if kind in run.steps]
+    """What is published, in order: each kind that the run has; an index only where a passage of it may go out."""
+    there = [kind for kind in KINDS if kind in run.steps and (kind != "index" or is_published(run))]
     if absent := [kind for kind in only if kind not in there]:
         raise UserError(f"--only {absent[0]}: {run.folder} has no such part; it has {', '.join(there)}")
     return [kind for kind in there if not only or kind in only]
@@ -123,8 +131,8 @@ def _work(run: Run, kinds: Sequence[str], private: bool, replace: bool, folder: 
     cards = render_cards(run)
     for kind, card in cards.items():
         _write_card(folder, kind, card)
-        _validate(DatasetCard if kind == "dataset" else ModelCard, card, kind)
-    staged = [stage(run, kind, cards[kind]) for kind in kinds]
+        _validate(DatasetCard if kind in DATA_KINDS else ModelCard, card, kind)
+    staged = [stage(run, kind, cards[kind], folder / kind) for kind in kinds]
     earlier = _earlier(run)
     for each in staged:
         if not replace and each.kind not in earlier:

@@ -7,21 +7,25 @@ names the repository.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.card_facts import ARC, OWN, Run
 from jobs.card_gguf import served_file
 from jobs.card_results import eval_results
-from jobs.dataset_facts import CONTAMINATION, PASSAGES, READING, RECENT, Data
+from jobs.dataset_facts import CONTAMINATION, PASSAGES, READING, RECENT, Data, PublishedPassage
 from jobs.errors import UserError
 from jobs.gguf_export.ollama import ollama_files
 from jobs.hub import Content, Kind
 from jobs.licence_names import spdx_name
+from jobs.page_files import data_files, model_files
+from jobs.published_index import PublishedIndex
 from jobs.step import file_sha256
-from qa.artifacts import METRICS_FILE, QUESTIONS_FILE
+from qa.artifacts import METRICS_FILE
 from qa.gguf_file import GgufError, GgufHeader, check_gguf
-from qa.records import SPLITS
+from qa.records import SPLITS, Passage
+from qa.retrieval import FILES, MANIFEST
 
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
@@ -35,15 +39,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # of a data set not rejected.parquet: i
         f"{PASSAGES}/train.parquet",
         CONTAMINATION,
     ),
+    "index": (MANIFEST, *FILES),
     "base": WEIGHTS,
     "adapter": ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER),
     "merged": WEIGHTS,
     "base_gguf": (),  # what the gate saw, by its record
     "gguf": (),
 }
+DATA_KINDS = ("dataset", "index")  # published as data sets; the others as models
 KINDS = tuple(ALLOWED)  # in the order of publishing: what a card points to is there before the card
 NEEDED = {
     "dataset": f"{OWN}/train.parquet",
+    "index": MANIFEST,
     "base": "config.json",
     "adapter": "adapter_model.safetensors",
     "merged": "config.json",
@@ -63,20 +70,33 @@ class Staged:
     files: dict[str, Content]
 
 
-def stage(run: Run, kind: str, card: str) -> Staged:
-    """Collect the files of one repository. Raises `UserError` where a needed file is absent or not whole."""
-    folder = run.folder / kind
+def stage(run: Run, kind: str, card: str, place: Path) -> Staged:
+    """Collect the files of one repository. Raises `UserError` where a needed file is absent or not whole.
+
+    `place` is the folder in which an index is built that leaves out what may not be published.
+    """
+    folder = PublishedIndex(run).folder(place) if kind == "index" else run.folder / kind
     paths = [path for pattern in ALLOWED[kind] for path in sorted(folder.glob(pattern)) if path.is_file()]
     files: dict[str, Content] = {path.relative_to(folder).as_posix(): path for path in paths}
     if not any(folder.glob(NEEDED[kind])):
         raise UserError(f"{folder}: no {NEEDED[kind]}; run the step that makes it again")
     files |= _rewritten(run, kind, files) | {"README.md": card.encode()}
-    if kind == "dataset":
-        _check_licences(run)
-        files[QUESTIONS_FILE] = _page_questions(run)
-        files |= _arc_card(run)
-    else:
-        files |= run.licence.files
+    files |= _of_data(run, kind) if kind in DATA_KINDS else _of_model(run, kind)
+    return Staged(kind, getattr(run.names, kind), "dataset" if kind in DATA_KINDS else "model", files)
+
+
+def _of_data(run: Run, kind: str) -> dict[str, Content]:
+    """What a data set has beside its own files, after a look at the licences of its passages."""
+    if kind == "index":
+        _check_licences(run, PublishedIndex(run).passages, run.folder / kind)
+        return {}
+    _check_licences(run, Data(run).passages, run.folder / kind / PASSAGES)
+    return data_files(run) | _arc_card(run)
+
+
+def _of_model(run: Run, kind: str) -> dict[str, Content]:
+    """What a model has beside its weights: licence, figures, and what its GGUF files come with."""
+    files: dict[str, Content] = dict(run.licence.files)
     if kind in EVALUATED:
         files |= _evaluation(run) | eval_results(run, kind, getattr(run.names, kind))
     if kind == "adapter" and "adapter_gguf" in run.steps:
@@ -84,8 +104,8 @@ def stage(run: Run, kind: str, card: str) -> Staged:
     if kind.endswith("gguf"):
         files |= _as_verified(run, kind) | _for_ollama(run, kind)
     if kind == "gguf":
-        files |= {name: run.folder / name for name in run.ladder_pictures}
-    return Staged(kind, getattr(run.names, kind), "dataset" if kind == "dataset" else "model", files)
+        files |= {name: run.folder / name for name in run.ladder_pictures} | model_files(run)
+    return files
 
 
 def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Content]:
@@ -103,9 +123,9 @@ def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Cont
     return found
 
 
-def _check_licences(run: Run) -> None:
+def _check_licences(run: Run, passages: Sequence[Passage | PublishedPassage], published: Path) -> None:
     """Raise `UserError` for a passage without a licence, or under one that was not to be taken: it must stay here."""
-    if not (passages := Data(run).passages):
+    if not passages:
         return
     folder, limits = run.folder / "passages", run.steps["passages"].arguments
     if "licences" not in limits:
@@ -113,7 +133,7 @@ def _check_licences(run: Run) -> None:
     allowed = {spdx_name(name).lower() for name in limits["licences"]}
     if not (stranger := next((row for row in passages if spdx_name(row.licence).lower() not in allowed), None)):
         return
-    place = f"{run.folder / 'dataset' / PASSAGES}: {stranger.id}"
+    place = f"{published}: {stranger.id}"
     if not stranger.licence:
         raise UserError(f"{place} is under no licence, so its text is not to be published; run build_dataset again")
     raise UserError(
@@ -133,14 +153,6 @@ def _arc_card(run: Run) -> dict[str, Content]:
 
 def _json_bytes(value: dict[str, object]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _page_questions(run: Run) -> bytes:
-    """The multiple-choice test questions as JSON Lines: the page reads them without pyarrow."""
-    rows = [row for row in run.rows(OWN, SPLITS[-1]) if row.choices]
-    if not rows:
-        raise UserError(f"{run.folder / 'dataset'}: no multiple-choice test question; collect more documents")
-    return "".join(json.dumps(row.model_dump(mode="json"), ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def _evaluation(run: Run) -> dict[str, Content]:

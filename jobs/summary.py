@@ -48,6 +48,7 @@ def describe(record: StepRecord) -> str:
         "export": lambda: _exported(known),
         "export_adapter": lambda: f"{known['tensors']} tensors, {known['bytes'] / 1e6:.1f} MB",
         "ladder": lambda: _measured(known["kld"]),
+        "answer_examples": lambda: f"{known['answered']} of {known['questions']} example questions answered",
         "evaluate": lambda: _evaluated(known),
         "publish": lambda: f"{len(known['published'])} repositories",
     }

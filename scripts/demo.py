@@ -98,7 +98,7 @@ def run_loop(words: list[str], env: dict[str, str]) -> None:
 def run_page(folder: Path, port: int, env: dict[str, str]) -> int:
     """Open the Space on the repositories that the run was published to, at those revisions."""
     published = json.loads((folder / "cards" / "published.json").read_text(encoding="utf-8"))
-    for variable, kind in (("MODEL", "gguf"), ("BASE", "base_gguf"), ("DATA", "dataset")):
+    for variable, kind in (("MODEL", "gguf"), ("BASE", "base_gguf"), ("DATA", "dataset"), ("INDEX", "index")):
         if kind in published:
             env[f"FOOTNOTE_{variable}"] = published[kind]["repository"]
             env[f"FOOTNOTE_{variable}_REVISION"] = published[kind]["revision"]

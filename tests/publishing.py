@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from jobs.staging import DATA_KINDS
 from local_hub.seeding import seed
 from local_hub.testing import RunningHub
 from tests.runs import NAME, NAMESPACE, QWEN
@@ -17,6 +18,7 @@ from tests.runs import NAME, NAMESPACE, QWEN
 ROOT = Path(__file__).parents[1]
 REPOSITORIES = {
     "dataset": f"{NAMESPACE}/{NAME}-qa",
+    "index": f"{NAMESPACE}/{NAME}-index",
     "base": f"{NAMESPACE}/{NAME}-base",
     "adapter": f"{NAMESPACE}/{NAME}-lora",
     "merged": f"{NAMESPACE}/{NAME}-merged",
@@ -69,9 +71,14 @@ def api(hub: RunningHub) -> HfApi:
     return HfApi(endpoint=hub.endpoint, token=hub.write_token)
 
 
+def repo_type(kind: str) -> str:
+    """`dataset` or `model`, for a kind of what is published."""
+    return "dataset" if kind in DATA_KINDS else "model"
+
+
 def commits(hub: RunningHub, kind: str, name: str = NAME) -> int:
     repository = REPOSITORIES[kind].replace(NAME, name)
-    return len(api(hub).list_repo_commits(repository, repo_type="dataset" if kind == "dataset" else "model"))
+    return len(api(hub).list_repo_commits(repository, repo_type=repo_type(kind)))
 
 
 def fetch(hub: RunningHub, home: Path, repository: str, name: str, kind: str = "model") -> bytes:

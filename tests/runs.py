@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jobs.answer_examples import answer_examples
+from jobs.build_index import build_index
 from jobs.data_config import Documents
 from jobs.documents import DocumentText
 from jobs.errors import UserError
@@ -27,6 +29,7 @@ NAMESPACE, NAME = "demo", "footnote-tiny"
 QWEN, ARC, REVISION = "Qwen/Qwen2.5-3B-Instruct", "allenai/ai2_arc", "0" * 40
 ENDPOINT = "http://teacher:open-sesame@gpu.example.org:8000/v1"  # of the writer: must stay here
 HOSTILE = "Which | of <img src=x onerror=alert(1)> `these`\n---\n# is *not* [a](javascript:alert(1)) & <|im_end|>?"
+EXAMPLES = ("What does LoRA train?", "Who introduced ResNet?")
 EVALUATED = ("base", "adapter", "merged", "gguf")
 
 
@@ -68,6 +71,8 @@ def tiny_run() -> Path:
     _step("train", run / "adapter", {"steps": 12}, arguments, lambda folder: _write_adapter(run / "base", folder))
     rewrite(run / "adapter" / "step.json", inputs={"base": fingerprint(run / "base")})
     _merge_and_export(run)
+    build_index(run / "passages", run / "index")
+    answer_examples(run / "gguf", run / "examples", questions=EXAMPLES)
     _step("evaluate", run / "evaluation", {"rows": 88}, {}, _write_evaluation)
     link(run)
     return run

@@ -19,6 +19,7 @@ from jobs.step import file_sha256, read_step
 from local_hub.testing import running_hub
 from qa.artifacts import Repositories
 from qa.prompts import SYSTEM_PROMPT
+from space.settings import VARIABLES
 from tests.card_reading import front_matter, table_headed, tables
 from tests.publishing import publish, seed_qwen
 from tests.runs import ARC, EVALUATED, HOSTILE, NAME, NAMESPACE, QWEN, REVISION, copy_run, qwen_run, rewrite
@@ -267,7 +268,13 @@ def test_the_card_of_the_space_pins_what_was_published(runs: dict[str, Path]) ->
         "FOOTNOTE_BASE_REVISION": published["base_gguf"]["revision"],
         "FOOTNOTE_DATA": f"{NAMESPACE}/{NAME}-qa",
         "FOOTNOTE_DATA_REVISION": published["dataset"]["revision"],
+        "FOOTNOTE_INDEX": f"{NAMESPACE}/{NAME}-index",
+        "FOOTNOTE_INDEX_REVISION": published["index"]["revision"],
     }
+    optional = {name: default for name, default, _ in table_headed(text, "optional variable")[1:]}
+    assert variables.keys() | optional.keys() == {variable.name for variable in VARIABLES}
+    assert optional == {variable.name: variable.default for variable in VARIABLES if variable.name in optional}
+    assert data["datasets"] == [f"{NAMESPACE}/{NAME}-qa", f"{NAMESPACE}/{NAME}-index"]
 
 
 def test_the_base_of_qwen_as_gguf_names_its_model_and_its_licence(runs: dict[str, Path]) -> None:

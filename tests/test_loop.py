@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from jobs.rejections import read_rejections
 from local_hub.testing import RunningHub, running_hub
+from qa.headline import headline_lines
+from tests.card_reading import table_headed
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
@@ -47,8 +50,6 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pipeline(hub: RunningHub, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     settings = [word for value in SMALL for word in ("--set", value)]
     command = [sys.executable, "-m", "jobs.pipeline", "--config", "jobs/configs/tiny.yaml", *settings, *words]
     env = {**os.environ, **hub.environment(home), "COLUMNS": "200"}
@@ -69,7 +70,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 def test_every_step_left_its_folder(run: Path) -> None:
-    steps = "adapter adapter_gguf base base_gguf cards dataset evaluation gguf index ladder merged".split()
+    steps = "adapter adapter_gguf base base_gguf cards dataset evaluation examples gguf index ladder merged".split()
     steps += ["passages", "questions"]
     assert sorted(path.name for path in run.iterdir()) == steps
     assert all((run / step / "step.json").is_file() for step in steps)
@@ -115,7 +116,7 @@ def test_a_second_run_does_nothing_and_commits_nothing(run: Path, hub: RunningHu
     before = (run / "cards" / "published.json").read_text()
     done = pipeline(hub, home, "--documents", str(documents), "--run", str(run), "--namespace", "demo")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("done already") == 13
+    assert done.stdout.count("done already") == 14
     assert (run / "cards" / "published.json").read_text() == before
 
 
@@ -138,7 +139,7 @@ answer = llama.create_chat_completion([{"role": "user", "content": "What is LoRA
 rows = {config: {split: len(part) for split, part in load_dataset(names["dataset"], config).items()}
         for config in ("research_qa", "reading", "arc")}
 for kind, name in names.items():
-    (DatasetCard if kind == "dataset" else ModelCard).load(name).validate()
+    (DatasetCard if kind in ("dataset", "index") else ModelCard).load(name).validate()
 relation = {kind: ModelCard.load(names[kind]).data.get("base_model_relation") for kind in ("adapter", "merged", "gguf")}
 print(json.dumps({"gap": gap, "finish": answer["choices"][0]["finish_reason"], "rows": rows, "relation": relation}))
 llama.close()
@@ -146,11 +147,9 @@ llama.close()
 
 
 def test_the_plain_clients_read_back_what_was_published(run: Path, hub: RunningHub, home: Path) -> None:
-    import os
-
     published = json.loads((run / "cards" / "published.json").read_text())
     names = {kind: entry["repository"] for kind, entry in published.items()}
-    assert {"dataset", "base", "adapter", "merged", "gguf", "base_gguf"} <= names.keys()
+    assert names.keys() == {"dataset", "index", "base", "adapter", "merged", "gguf", "base_gguf"}
     env = {**os.environ, **hub.environment(home)}
     command = [sys.executable, "-c", READ_BACK, json.dumps(names)]
     read = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=200)
@@ -160,6 +159,83 @@ def test_the_plain_clients_read_back_what_was_published(run: Path, hub: RunningH
     assert found["finish"] in ("stop", "length")
     assert found["relation"] == {"adapter": "adapter", "merged": "merge", "gguf": "quantized"}
     assert found["rows"] == figures(run / "dataset")["rows"]
+
+
+PULL = """
+import json, sys
+from qa.artifacts import Reference
+from qa.engine import Engine
+from qa.prompts import ask_messages
+from qa.pull import pull_about, pull_examples, pull_gguf, pull_index, pull_items
+from qa.retrieval import Index
+
+published = json.loads(sys.argv[1])
+gguf, index = ([published[kind][key] for key in ("repository", "revision")] for kind in ("gguf", "index"))
+path, examples = pull_gguf(gguf[0], revision=gguf[1]), pull_examples(gguf[0], revision=gguf[1])
+with Engine.load(path) as engine:
+    fresh = {q: engine.generate(ask_messages(q), **examples.settings.as_dict()) for q in json.loads(sys.argv[2])}
+found = Index.load(pull_index(index[0], revision=index[1])).search("What is the key idea of LoRA?")
+print(json.dumps({
+    "match": examples.match(path), "answers": {each.question: each.answer for each in examples.answers},
+    "fresh": {question: text for question, text in fresh.items() if text.strip()},
+    "items": [item.model_dump() for item in pull_items(gguf[0], revision=gguf[1])],
+    "about": pull_about(gguf[0], revision=gguf[1]), "documents": [hit.passage.document for hit in found],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def pulled(run: Path, hub: RunningHub, home: Path) -> dict[str, Any]:
+    """What the page finds on the Hub, by a process that knows nothing of the run."""
+    published = (run / "cards" / "published.json").read_text()
+    questions = json.loads((run / "examples" / "step.json").read_text())["arguments"]["questions"]
+    command = [sys.executable, "-c", PULL, published, json.dumps(questions)]
+    env = {**os.environ, **hub.environment(home)}
+    read = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=100)
+    assert read.returncode == 0, read.stderr[-3000:]
+    return json.loads(read.stdout.splitlines()[-1])
+
+
+def test_the_published_examples_are_what_the_published_file_answers(run: Path, pulled: dict[str, Any]) -> None:
+    assert pulled["match"]
+    assert pulled["answers"] == pulled["fresh"]
+    assert len(pulled["answers"]) == figures(run / "examples")["answered"]
+    assert figures(run / "examples")["questions"] == 4
+
+
+def test_the_published_picks_give_the_published_figures(run: Path, pulled: dict[str, Any]) -> None:
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    seen = 0
+    for field, model in (("base", "base"), ("tuned", "gguf")):
+        for line in metrics["models"][model]["results"]:
+            if line["task"] != "research" or line["metric"] != HEADLINE[line["formulation"]]:
+                continue
+            items = [item for item in pulled["items"] if item["formulation"] == line["formulation"]]
+            assert len(items) == line["n"]
+            assert sum(item[field] == item["answer"] for item in items) == line["correct"]
+            seen += 1
+    assert seen == 4  # two models, two formulations
+
+
+HEADLINE = {"cloze (chat)": "acc_norm", "letter (chat)": "acc"}  # by which an option counts as picked
+
+
+def test_what_the_page_says_of_the_model_are_its_figures(run: Path, pulled: dict[str, Any]) -> None:
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    _, *rows = table_headed(pulled["about"], "model", "right")
+    assert [row[:3] for row in rows] == [
+        [name, f"{line.correct} of {line.n}", f"{100 * line.value:.1f} %"]
+        for name, line in zip(
+            ("base", "adapter", "merged", "gguf, Q4_K_M, served here"), headline_lines(metrics), strict=True
+        )
+    ]
+    assert "ollama run hf.co/demo/footnote-tiny-GGUF:Q4_K_M" in pulled["about"]
+
+
+def test_the_published_index_finds_a_passage_of_the_right_document(run: Path, pulled: dict[str, Any]) -> None:
+    held = {json.loads(line)["document"] for line in open_lines(run)}
+    assert pulled["documents"][0] == "lora.md"
+    assert set(pulled["documents"]) <= held
 
 
 def test_without_a_right_to_the_namespace_nothing_starts(

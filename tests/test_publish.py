@@ -16,21 +16,26 @@ from huggingface_hub import ModelCard
 from jobs.step import read_step
 from local_hub.seeding import seed
 from local_hub.testing import RunningHub, running_hub
-from tests.publishing import REPOSITORIES, api, command, commits, fetch, publish, refused, seed_qwen
+from qa import retrieval
+from qa.records import Passage
+from qa.retrieval import MANIFEST
+from tests.publishing import REPOSITORIES, api, command, commits, fetch, publish, refused, repo_type, seed_qwen
 from tests.runs import ENDPOINT, NAME, NAMESPACE, QWEN, add_arc, copy_run, qwen_run, rewrite
 
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
 FIGURES = {"evaluation/metrics.json"} | {f"evaluation/{name}.png" for name in ("accuracy", "flips", "reliability")}
+PAGE = {"space/about.md", "space/examples.json", "space/items.jsonl", "ladder/ladder.png"}
 OLLAMA = {"system", "template", "params"}
 COMMON = {"README.md", ".gitattributes"}
 SPLITS = {f"research_qa/{split}.parquet" for split in ("train", "validation", "test")}
 FILES = {
     "dataset": SPLITS | {"decontamination.json", "space/test_questions.jsonl"},
+    "index": {MANIFEST, *retrieval.FILES},
     "base": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER,
     "adapter": {"adapter_config.json", "adapter_model.safetensors", f"{NAME}-lora.gguf"} | TOKENIZER | FIGURES,
     "merged": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER | FIGURES,
     "base_gguf": {f"{NAME}-base-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA,
-    "gguf": {f"{NAME}-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA | FIGURES | {"ladder/ladder.png"},
+    "gguf": {f"{NAME}-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA | FIGURES | PAGE,
 }
 READ_BACK = """
 import contextlib, io, json, pathlib, re, sys
@@ -38,7 +43,7 @@ from huggingface_hub import DatasetCard, ModelCard
 
 names, said = json.loads(sys.argv[1]), {}
 for kind, name in names.items():
-    card = (DatasetCard if kind == "dataset" else ModelCard).load(name)
+    card = (DatasetCard if kind in ("dataset", "index") else ModelCard).load(name)
     card.validate()
     for snippet in re.findall(r"```python\\n(.*?)```", card.content, re.DOTALL):
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -47,6 +52,10 @@ for kind, name in names.items():
         if kind == "dataset":
             said["rows"] = {split: len(rows) for split, rows in scope["questions"].items()}
             said["columns"] = scope["questions"]["train"].column_names
+        elif kind == "index" and "passages" in scope:
+            said["passages"] = scope["passages"].column_names
+        elif kind == "index":
+            said["found"] = [hit.passage.id for hit in scope["index"].search("method 7")]
         elif kind == "adapter":
             said["trained on"] = scope["model"].peft_config["default"].base_model_name_or_path
         elif "GGUF" in name:
@@ -81,8 +90,7 @@ def test_every_repository_is_named_with_its_address_and_revision(hub: RunningHub
     published = json.loads((world.run / "cards" / "published.json").read_text())
     assert {kind: entry["repository"] for kind, entry in published.items()} == REPOSITORIES
     for kind, repository in REPOSITORIES.items():
-        repo_type = "dataset" if kind == "dataset" else "model"
-        assert published[kind]["revision"] == api(hub).repo_info(repository, repo_type=repo_type).sha
+        assert published[kind]["revision"] == api(hub).repo_info(repository, repo_type=repo_type(kind)).sha
         assert published[kind]["address"] in world.said
     record = json.loads((world.run / "cards" / "step.json").read_text())
     assert record["arguments"]["hub"] == hub.endpoint
@@ -92,7 +100,7 @@ def test_every_repository_is_named_with_its_address_and_revision(hub: RunningHub
 
 def test_repositories_hold_what_is_allowed_in_one_commit(hub: RunningHub, world: Any) -> None:
     for kind, repository in REPOSITORIES.items():
-        found = set(api(hub).list_repo_files(repository, repo_type="dataset" if kind == "dataset" else "model"))
+        found = set(api(hub).list_repo_files(repository, repo_type=repo_type(kind)))
         assert found == FILES[kind] | COMMON
         assert commits(hub, kind) == 2  # the Hub's own, and ours
 
@@ -103,7 +111,7 @@ def test_no_path_of_this_machine_is_published(hub: RunningHub, world: Any) -> No
     assert config["base_model_name_or_path"] == base
     for kind, repository in REPOSITORIES.items():
         for name in FILES[kind] | {"README.md"}:
-            content = fetch(hub, world.home, repository, name, "dataset" if kind == "dataset" else "model")
+            content = fetch(hub, world.home, repository, name, repo_type(kind))
             assert str(world.folder.parent).encode() not in content
             assert b"footnote-run-" not in content, (kind, name)
             for secret in (ENDPOINT, "open-sesame", "gpu.example.org"):
@@ -117,6 +125,8 @@ def test_plain_clients_read_it_back_as_the_cards_say(hub: RunningHub, world: Any
     said = json.loads(done.stdout.strip().splitlines()[-1])
     assert said["rows"] == {"train": 40, "validation": 8, "test": 18}
     assert {"question", "choices", "answer", "prompt", "completion", "evidence"} <= set(said["columns"])
+    assert said["passages"] == list(Passage.model_fields)
+    assert said["found"][0] == "p7"
     assert said["trained on"] == REPOSITORIES["base"]
     assert said["gguf model"] == said["base_gguf model"] == "qwen2"
     start = {kind: said[kind][:16] for kind in ("adapter", "merged", "base")}  # later on rounding to bf16 tells
@@ -156,7 +166,7 @@ def test_only_some_parts_are_published_and_the_others_stay(hub: RunningHub, spoi
     assert done.returncode == 0, done.stderr
     published = json.loads((spoilable.run / "cards" / "published.json").read_text())
     assert set(published) == {"gguf", "base_gguf", "dataset"}
-    refused(publish(hub, spoilable.run, spoilable.home, "--only", "index"), "--only index", "gguf")
+    refused(publish(hub, spoilable.run, spoilable.home, "--only", "ladder"), "--only ladder", "gguf")
 
 
 def test_private_stays_private(hub: RunningHub, world: Any, spoilable: Any) -> None:

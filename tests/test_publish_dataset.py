@@ -26,7 +26,7 @@ from jobs.hub import commit_files
 from jobs.staging import stage
 from tests.dataset_run import read_run
 run = read_run(Path(sys.argv[1]))
-staged = stage(run, "dataset", dataset_card(run))
+staged = stage(run, "dataset", dataset_card(run), Path("unused"))
 commit_files(staged.repository, "dataset", staged.files, private=False, title="Publish")
 """
 READ_BACK = """
@@ -110,16 +110,16 @@ def test_a_passage_under_a_licence_off_the_list_stays_here(
     path, sides = run / "dataset" / "passages" / "train.parquet", {document(0): "train"}
     write_passages(path, [passage(1), passage(0, licence=licence)], sides)
     if not words:
-        assert path in stage(read_run(run), "dataset", "").files.values()
+        assert path in stage(read_run(run), "dataset", "", tmp_path).files.values()
         return
     with pytest.raises(UserError, match=words):
-        stage(read_run(run), "dataset", "")
+        stage(read_run(run), "dataset", "", tmp_path)
 
 
 def test_a_collection_that_names_no_licences_is_made_again(tmp_path: Path) -> None:
     run = data_run(tmp_path / "run")
     rewrite(run / "passages" / "step.json", arguments={})
     with pytest.raises(UserError, match="does not say which licences were to be taken; run collect again"):
-        stage(read_run(run), "dataset", "")
+        stage(read_run(run), "dataset", "", tmp_path)
     (run / "dataset" / "passages" / "train.parquet").unlink()
-    assert "passages/train.parquet" not in stage(read_run(run), "dataset", "").files
+    assert "passages/train.parquet" not in stage(read_run(run), "dataset", "", tmp_path).files

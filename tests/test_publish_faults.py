@@ -84,7 +84,8 @@ def other_base(run: Path) -> None:
 
 
 def other_gguf(run: Path) -> None:
-    shutil.rmtree(run / "ladder")  # which would be named first
+    for step in ("ladder", "examples"):  # which would be named first
+        shutil.rmtree(run / step)
     _reseal(run / "gguf", f"{NAME}-Q4_K_M.gguf", sha256="0" * 64)
 
 
@@ -101,7 +102,8 @@ def other_prompts(run: Path) -> None:
 
 def none_served(run: Path) -> None:
     """Types of which none is the one that is served."""
-    shutil.rmtree(run / "ladder")
+    for step in ("ladder", "examples"):
+        shutil.rmtree(run / step)
     record = json.loads((run / "gguf" / "step.json").read_text().replace("Q4_K_M", "Q8_0"))
     rewrite(run / "gguf" / "step.json", **record)
 
