@@ -48,6 +48,17 @@ def ask_messages(question: str) -> list[Message]:
     return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question.strip()}]
 
 
+def conversation_messages(turns: Sequence[tuple[str, str]], question: str) -> list[Message]:
+    """The messages of a question that follows earlier ones, given as (question, answer) in their order."""
+    system, asked = ask_messages(question)
+    earlier = [
+        Message(role=role, content=text.strip())
+        for turn in turns
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    return [system, *earlier, asked]
+
+
 def letter_messages(question: str, choices: Sequence[str], labels: Sequence[str]) -> list[Message]:
     """The messages of a multiple-choice question whose options are shown; the answer is one of the labels."""
     options = "\n".join(f"{label}. {choice}" for label, choice in zip(labels, choices, strict=True))
