@@ -7,22 +7,23 @@ import argparse
 from benchmarks import data_preparation as data
 from benchmarks import evaluate_against_lm_eval as evaluate
 from benchmarks import export_against_llama_cpp as export
+from benchmarks import serve_against_llama_server as serve
 from benchmarks.random_model import LAYERS
 from jobs.arguments import path_argument
 from jobs.errors import run_main
 
-NAMES = ("export", "evaluate", "data")
+NAMES = ("export", "evaluate", "data", "serve")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
-    usual = f"export {export.ROUNDS}, evaluate {evaluate.ROUNDS}, data {data.ROUNDS}"
+    usual = f"export {export.ROUNDS}, evaluate {evaluate.ROUNDS}, data {data.ROUNDS}, serve {serve.ROUNDS}"
     parser.add_argument("--rounds", type=_positive, help=f"default: {usual}")
     parser.add_argument("--tokenizer", default=evaluate.TOKENIZER, help="on the Hub or a folder (default: %(default)s)")
+    parser.add_argument("--keep", type=path_argument, metavar="DIR", help="of export and serve: where models stay")
     group = parser.add_argument_group("export")
     group.add_argument("--layers", type=_positive, default=LAYERS, help="of the 3B's shape (default: %(default)s, all)")
-    group.add_argument("--keep", type=path_argument, metavar="DIR", help="make the model there, or find it there")
     group = parser.add_argument_group("evaluate")
     group.add_argument("--rows", type=_positive, help=f"questions of each setting (default: {_usual_rows()})")
     group.add_argument("--arc", default=str(evaluate.ARC), help="a folder laid out like allenai/ai2_arc, or that name")
@@ -41,6 +42,8 @@ def main() -> None:
         evaluate.main(**shared, arc=options.arc, rows=options.rows, rounds=rounds)
     if "data" in names:
         data.main(documents=options.documents, rounds=options.rounds or data.ROUNDS)
+    if "serve" in names:
+        serve.main(**shared, rounds=options.rounds or serve.ROUNDS, keep=options.keep)
 
 
 def _usual_rows() -> str:

@@ -22,7 +22,7 @@ from subprocess import CompletedProcess
 from setup_env import ROOT, pinned, stop, watch
 
 FOLDER = ROOT / "build" / "llama.cpp"
-TOOLS = ("quantize", "imatrix", "perplexity", "cli", "server")
+TOOLS = ("quantize", "imatrix", "perplexity", "cli", "server", "bench")
 STAMP = "made.json"
 OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",

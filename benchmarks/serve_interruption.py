@@ -1,0 +1,89 @@
+"""What a visitor waits for besides tokens: how soon a stopped prompt frees the engine, how long a question scores."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.serve_sides import WINDOW
+from qa.ask_settings import AskSettings
+from qa.choices import ChoicePrompt, Item
+from qa.engine import Engine
+from qa.prompts import ask_messages
+from qa.records import Question
+
+STOPS = 10
+SCORED = 5
+LONG = "Why does a model of this width need so many layers? " * 40
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Milliseconds from stop to a free engine; seconds of a question, its prefix kept and computed anew."""
+
+    stops: tuple[float, ...]
+    kept: tuple[float, ...]
+    anew: tuple[float, ...]
+
+
+def waits(path: Path, *, repack: bool, threads: int) -> Waits:
+    """Stop ten prompts while they are read; score five questions either way."""
+    with Engine.load(path, n_ctx=WINDOW, n_threads=threads, parallel=4, repack=repack) as engine:
+        stops = tuple(_stop(engine, 0.05 + 0.03 * number) for number in range(STOPS))
+        items = ChoicePrompt("letter", shots=(_question(99),)).items(
+            engine.encoder, [_question(n) for n in range(SCORED)]
+        )
+        _seconds(lambda: _score(engine, items[0]))
+        kept = tuple(_seconds(lambda item=item: _score(engine, item)) for item in items)
+        return Waits(stops, kept, tuple(_anew(engine, item) for item in items))
+
+
+def _stop(engine: Engine, after: float) -> float:
+    generation = engine.begin(ask_messages(LONG), **AskSettings.greedy(8).as_dict())
+    pressed: list[float] = []
+
+    def press() -> None:
+        pressed.append(time.perf_counter())
+        engine.interrupt(generation)
+
+    timer = threading.Timer(after, press)
+    timer.start()
+    while engine.busy:
+        engine.step()
+    timer.join()
+    return 1000 * (time.perf_counter() - pressed[0])
+
+
+def _score(engine: Engine, item: Item) -> None:
+    engine.option_logprobs(item.prompt, item.options, head=item.head)
+
+
+def _anew(engine: Engine, item: Item) -> float:
+    """The same question after one with another head, so that nothing is kept of it."""
+    other = ChoicePrompt("letter", "plain", description="Another beginning. ").items(engine.encoder, [_question(7)])[0]
+    _score(engine, other)
+    return _seconds(lambda: _score(engine, item))
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _question(number: int) -> Question:
+    """A question of some 100 tokens with its options, as ARC's are."""
+    about = f"In experiment {number}, a student heats a metal rod at one end and measures the temperature at the other."
+    choices = tuple(f"the rod {verb} heat number {number}" for verb in ("conducts", "absorbs", "reflects", "radiates"))
+    return Question(
+        id=f"q{number}",
+        question=f"{about} After some minutes the other end is warm as well. Which statement explains what was seen?",
+        choices=choices,
+        labels=("A", "B", "C", "D"),
+        answer="A",
+        answer_text=choices[0],
+        document="bench",
+    )
