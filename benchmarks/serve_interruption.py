@@ -22,7 +22,10 @@ LONG = "Why does a model of this width need so many layers? " * 40
 
 @dataclass(frozen=True)
 class Waits:
-    """Milliseconds from stop to a free engine; seconds of a question, its prefix kept and computed anew."""
+    """Milliseconds from stop to a free engine, where the prompt was still read; seconds of a question to score.
+
+    `kept` with the computed prefix of the questions before, `anew` without.
+    """
 
     stops: tuple[float, ...]
     kept: tuple[float, ...]
@@ -32,29 +35,35 @@ class Waits:
 def waits(path: Path, *, repack: bool, threads: int) -> Waits:
     """Stop ten prompts while they are read; score five questions either way."""
     with Engine.load(path, n_ctx=WINDOW, n_threads=threads, parallel=4, repack=repack) as engine:
-        stops = tuple(_stop(engine, 0.05 + 0.03 * number) for number in range(STOPS))
+        _stop(engine, 0, 60.0)
+        whole = _seconds(lambda: _stop(engine, 1, 60.0))
+        stops = (_stop(engine, number + 2, whole * (number + 1) / (STOPS + 2)) for number in range(STOPS))
+        found = tuple(stop for stop in stops if stop is not None)
         items = ChoicePrompt("letter", shots=(_question(99),)).items(
             engine.encoder, [_question(n) for n in range(SCORED)]
         )
-        _seconds(lambda: _score(engine, items[0]))
+        _score(engine, items[0])
         kept = tuple(_seconds(lambda item=item: _score(engine, item)) for item in items)
-        return Waits(stops, kept, tuple(_anew(engine, item) for item in items))
+        return Waits(found, kept, tuple(_anew(engine, item) for item in items))
 
 
-def _stop(engine: Engine, after: float) -> float:
-    generation = engine.begin(ask_messages(LONG), **AskSettings.greedy(8).as_dict())
-    pressed: list[float] = []
+def _stop(engine: Engine, number: int, after: float) -> float | None:
+    """Milliseconds from a stop after so many seconds to a free engine; None where the prompt was read by then."""
+    asked = ask_messages(f"{number} {LONG}")
+    generation, pressed = engine.begin(asked, **AskSettings.greedy(1).as_dict()), [0.0]
 
     def press() -> None:
-        pressed.append(time.perf_counter())
+        pressed[0] = time.perf_counter()
         engine.interrupt(generation)
 
-    timer = threading.Timer(after, press)
+    timer, finish = threading.Timer(after, press), ""
     timer.start()
     while engine.busy:
-        engine.step()
+        finish = next((chunk.finish for _, chunk in engine.step()), finish)
+    free = time.perf_counter()
+    timer.cancel()
     timer.join()
-    return 1000 * (time.perf_counter() - pressed[0])
+    return 1000 * (free - pressed[0]) if finish == "cancelled" else None
 
 
 def _score(engine: Engine, item: Item) -> None:

@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,10 +75,3 @@ def llama_bench(path: Path, *, repack: bool, threads: int) -> Speeds:
 
 def _name(line: dict[str, int]) -> str:
     return f"prompt {line['n_prompt']}" if line["n_prompt"] else "generation"
-
-
-def medians(found: Sequence[Speeds]) -> Speeds:
-    """The median of every figure over the rounds."""
-    from statistics import median
-
-    return {name: median(speeds[name] for speeds in found) for name in found[0]}

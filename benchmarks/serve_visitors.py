@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from qa.ask_settings import AskSettings
@@ -36,37 +36,22 @@ class Crowd:
         """Tokens a second, all visitors together."""
         return self.tokens / self.seconds
 
-    def first(self, share: float) -> float:
-        """Seconds to the first token that this share of the questions waited at most (nearest rank)."""
-        return sorted(self.firsts)[math.ceil(share * len(self.firsts)) - 1]
 
+def crowd(ask: Ask, visitors: int, subject: str, questions: int = QUESTIONS) -> Crowd:
+    """Let every visitor ask its own questions, each as soon as the last is answered. An error of one rises.
 
-def crowd(ask: Ask, visitors: int, questions: int = QUESTIONS) -> Crowd:
-    """Let every visitor ask its own questions, each as soon as the last is answered. An error of one rises."""
-    tokens, firsts, errors = [0], [], []
-    together, counting = threading.Barrier(visitors + 1), threading.Lock()
+    Questions of another subject are other questions, so that no side finds what it has computed before.
+    """
 
-    def visit(number: int) -> None:
-        together.wait()
-        try:
-            for turn in range(questions):
-                written, first = _question(ask, f"visitor-{number}", _messages(number, turn))
-                with counting:
-                    tokens[0] += written
-                    firsts.append(first)
-        except Exception as error:
-            errors.append(error)
+    def visit(number: int) -> list[tuple[int, float]]:
+        messages = (_messages(f"{subject} {visitors} {number} {turn}") for turn in range(questions))
+        return [_question(ask, f"visitor-{number}", each) for each in messages]
 
-    threads = [threading.Thread(target=visit, args=(number,)) for number in range(visitors)]
-    for thread in threads:
-        thread.start()
-    together.wait()
-    begun = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return Crowd(visitors, tokens[0], time.perf_counter() - begun, tuple(firsts))
+    with ThreadPoolExecutor(visitors) as pool:
+        begun = time.perf_counter()
+        answered = [answer for answers in pool.map(visit, range(visitors)) for answer in answers]
+        spent = time.perf_counter() - begun
+    return Crowd(visitors, sum(written for written, _ in answered), spent, tuple(first for _, first in answered))
 
 
 def _question(ask: Ask, visitor: str, messages: Sequence[Message]) -> tuple[int, float]:
@@ -79,7 +64,7 @@ def _question(ask: Ask, visitor: str, messages: Sequence[Message]) -> tuple[int,
     return written, first
 
 
-def _messages(visitor: int, turn: int) -> list[Message]:
+def _messages(number: str) -> list[Message]:
     """A question of 20 words that nobody else asks."""
-    drawn = random.Random(f"{visitor} {turn}").choices(WORDS, k=20)
+    drawn = random.Random(number).choices(WORDS, k=20)
     return ask_messages(f"{' '.join(drawn)}?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,36 +50,79 @@ def both_models(path: Path, *, repack: bool, threads: int) -> Usage:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds to the first answer and to the page itself; resident bytes and share of a core while nobody is there."""
+    """Seconds: to import the app, to its first answer, to the page itself, to both models.
 
+    Then what it takes with both models in memory and nobody there: resident bytes, and the share of a core.
+    """
+
+    imported: float
     first_answer: float
     page: float
+    models: float
     resident: int
     idle: float
 
 
-def start_of_the_page() -> Start:
-    """`python app.py` with a Hub that is not there, so that no model comes."""
+def start_of_the_page(path: Path) -> Start:
+    """`python app.py`, whose two models come from a Hub on loopback meanwhile."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _hub(path, Path(folder)) as environment:
+        begun = time.perf_counter()
+        measure("from space.serving import Serving")
+        imported, port = time.perf_counter() - begun, int(environment["FOOTNOTE_PORT"])
+        with (Path(folder) / "log").open("wb") as log:
+            begun = time.perf_counter()
+            app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+            try:
+                first = _answered(port, begun, b"")
+                page = _answered(port, begun, b"window.gradio_config")
+                models = _settled(port, begun)
+                busy = _ticks(app.pid)
+                time.sleep(IDLE)
+                idle = (_ticks(app.pid) - busy) / os.sysconf("SC_CLK_TCK") / IDLE
+                return Start(imported, first, page, models, _resident(app.pid), idle)
+            finally:
+                app.terminate()
+                app.wait(60)
+
+
+@contextmanager
+def _hub(path: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """A Hub on loopback with the file and a copy of it, and the environment of an app that serves them."""
+    names, (port, hub_port) = {"FOOTNOTE_MODEL": "bench/tuned", "FOOTNOTE_BASE": "bench/base"}, (_port(), _port())
+    for name in names.values():
+        (folder / "seed" / name).mkdir(parents=True)
+        shutil.copy(path, folder / "seed" / name / "bench-Q4_K_M.gguf")
+    command = [sys.executable, "-m", "local_hub", "--root", str(folder / "hub"), "--port", str(hub_port)]
+    command += ["--seed", str(folder / "seed")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as hub:
+        try:
+            if not hub.stdout or not hub.stdout.readline():
+                raise RuntimeError("the Hub on loopback did not start")
+            own = {"FOOTNOTE_PORT": str(port), "HF_ENDPOINT": f"http://127.0.0.1:{hub_port}"}
+            quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(folder / "home")}
+            yield {**os.environ, **names, **own, **quiet}
+        finally:
+            hub.terminate()
+
+
+def _port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "FOOTNOTE_PORT": str(port), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": home}
-        begun = time.perf_counter()
-        app = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            first = _answered(port, begun, b"")
-            page = _answered(port, begun, b"window.gradio_config")
-            time.sleep(5)
-            busy = _ticks(app.pid)
-            time.sleep(IDLE)
-            idle = (_ticks(app.pid) - busy) / os.sysconf("SC_CLK_TCK") / IDLE
-            return Start(first, page, _resident(app.pid), idle)
-        finally:
-            app.terminate()
-            app.wait(20)
+        return free.getsockname()[1]
+
+
+def _settled(port: int, begun: float) -> float:
+    """Seconds since `begun` when both models are ready."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/gradio_api/run/state", b'{"data": []}', {"Content-Type": "application/json"}
+    )
+    while time.perf_counter() - begun < 300:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+            parts = json.load(answer)["data"][0]["parts"]
+        if {parts[role]["phase"] for role in ("tuned", "base")} == {"ready"}:
+            return time.perf_counter() - begun
+        time.sleep(0.1)
+    raise RuntimeError(f"the models did not come within five minutes: {parts}")
 
 
 def _answered(port: int, begun: float, words: bytes) -> float:
