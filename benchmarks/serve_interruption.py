@@ -17,7 +17,7 @@ from qa.records import Question
 
 STOPS = 10
 SCORED = 5
-LONG = "Why does a model of this width need so many layers? " * 40
+LONG = "Why does a model of this width need so many layers? " * 32
 
 
 @dataclass(frozen=True)

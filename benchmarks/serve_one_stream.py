@@ -24,14 +24,13 @@ Speeds = dict[str, float]  # "prompt 64" and so on, "generation" → tokens a se
 def ours(path: Path, *, repack: bool, threads: int) -> Speeds:
     """Through `begin` and `step`, as the page serves it, with room for four and one who asks."""
     with Engine.load(path, n_ctx=WINDOW, n_threads=threads, parallel=4, repack=repack) as engine:
-        _seconds(engine, WARM_UP, 2)
-        found = {f"prompt {count}": count / _seconds(engine, count, 1)[0] for count in PROMPTS}
-        _, writing = _seconds(engine, PROMPTS[0], GENERATED + 1)
-        return found | {"generation": GENERATED / writing}
+        _speeds(engine, WARM_UP, 2)
+        found = {f"prompt {count}": _speeds(engine, count, 2)[0] for count in PROMPTS}
+        return found | {"generation": _speeds(engine, PROMPTS[0], GENERATED + 1)[1]}
 
 
-def _seconds(engine: Engine, prompt_tokens: int, tokens: int) -> tuple[float, float]:
-    """Seconds until the first token of a prompt that shares nothing with those before, and from there to the last."""
+def _speeds(engine: Engine, prompt_tokens: int, tokens: int) -> tuple[float, float]:
+    """Tokens a second until the first token, of a prompt that shares nothing with those before, and from there on."""
     generation = engine.begin(_messages(engine, prompt_tokens), **replace(ANSWER, max_tokens=tokens).as_dict())
     begun = first = time.perf_counter()
     chunk: Chunk | None = None
@@ -41,7 +40,7 @@ def _seconds(engine: Engine, prompt_tokens: int, tokens: int) -> tuple[float, fl
             first = time.perf_counter()
     if chunk.tokens != tokens:
         raise RuntimeError(f"the model ended its turn after {chunk.tokens} of {tokens} tokens")
-    return first - begun, time.perf_counter() - first
+    return chunk.prompt_tokens / (first - begun), (tokens - 1) / (time.perf_counter() - first)
 
 
 def _news(engine: Engine, generation: Generation) -> Chunk | None:
@@ -52,7 +51,7 @@ _drawn = random.Random(3)
 
 
 def _messages(engine: Engine, tokens: int) -> list[Message]:
-    """One turn whose prompt has so many tokens; it opens with other words each time."""
+    """One turn whose prompt has so many tokens, or a few less; it opens with other words each time."""
     words: list[str] = []
 
     def made() -> list[Message]:
