@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo loop test lint bench clean browser llama-tools llama-tools-for-ci
+.PHONY: demo loop test load soak lint bench clean browser llama-tools llama-tools-for-ci
 
 demo: $(READY)
 	$(RUN) scripts/demo.py --port $(PORT)
@@ -20,14 +20,18 @@ loop: $(READY)
 test: $(READY) browser llama-tools-for-ci
 	$(RUN) -m pytest
 
+# Fifty visitors for three minutes, and for thirty: what they saw is printed.
+load soak: $(READY)
+	$(RUN) -m pytest tests/test_load.py -m $@ -s
+
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-# The export is compared with llama.cpp's converter and quantiser: they are built where they are missing and asked for.
+# Export and serving are compared with llama.cpp's own tools: they are built where they are missing and asked for.
 bench: $(READY)
-	@[ -n "$${FOOTNOTE_LLAMA_CPP}$(if $(filter evaluate data,$(BENCH)),$(if $(filter export,$(BENCH)),,without))" ] \
-		|| $(RUN) scripts/llama_tools.py --only quantize
+	@[ -n "$${FOOTNOTE_LLAMA_CPP}$(if $(filter evaluate data,$(BENCH)),$(if $(filter export serve,$(BENCH)),,without))" ] \
+		|| $(RUN) scripts/llama_tools.py --only quantize,server,bench
 	$(RUN) -m benchmarks $(BENCH)
 
 # The page is tested in Chromium. On a build machine it is installed; elsewhere those tests skip where it is missing.

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from qa.engine import Chunk, Engine, PromptTooLong
-from qa.prompts import ask_messages
+from qa.ask_settings import QUESTION_CHARACTERS
+from qa.engine import Chunk, PromptTooLong
+from qa.scheduler import Job, News, Part, Refused
+from space.models import NotReadyError
+from space.state import AppState
 from space.text import per_second, seconds
+from space.visitors import Visitor
 
-MAX_CHARACTERS = 600
-MAX_TOKENS = 200  # about 28 s of a 3B on two cores
-DEADLINE = 60.0  # seconds of one answer: waiting, reading and writing
-
-State = Literal["waiting", "reading", "writing", "done", "cut", "stopped", "failed"]
+State = Literal["waiting", "queued", "reading", "writing", "done", "cut", "stopped", "failed"]
 Clock = Callable[[], float]
-
-log = logging.getLogger(__name__)
 
 
 class QuestionError(ValueError):
@@ -30,17 +27,26 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer so far. `text` is what the model wrote, unescaped; `seconds` is the time spent in this model alone."""
+    """The answer so far. `text` is what the model wrote, unescaped; `seconds` is the time since its work began.
+
+    In the state "queued", `place` is 1 for the next one and `wait` the expected seconds, None while nobody can tell.
+    """
 
     text: str
     state: State
     status: str
     tokens: int = 0
     seconds: float = 0.0
+    place: int = 0
+    wait: float | None = None
 
     @property
     def finished(self) -> bool:
         return self.state in ("done", "cut", "stopped", "failed")
+
+
+WAITING = Answer("", "waiting", "Waiting for the model")
+STOPPED = Answer("", "stopped", "Stopped before the first word")
 
 
 def check_question(text: object) -> str:
@@ -49,48 +55,10 @@ def check_question(text: object) -> str:
         raise QuestionError("The question must be text.")
     if not text.strip():
         raise QuestionError("Type a question first.")
-    if len(text.strip()) > MAX_CHARACTERS:
-        raise QuestionError(f"The question has {len(text.strip()):,} characters; at most {MAX_CHARACTERS} are read.")
+    if len(text.strip()) > QUESTION_CHARACTERS:
+        count = f"{len(text.strip()):,}"
+        raise QuestionError(f"The question has {count} characters; at most {QUESTION_CHARACTERS} are read.")
     return text.strip()
-
-
-def answer(
-    engine: Engine,
-    question: str,
-    *,
-    temperature: float,
-    cancel: threading.Event,
-    deadline: float = DEADLINE,
-    clock: Clock = time.monotonic,
-) -> Iterator[Answer]:
-    """Stream an answer; the last state is a finished one. Closing the generator frees the engine."""
-    try:
-        stream = engine.stream(ask_messages(question), max_tokens=MAX_TOKENS, temperature=temperature, cancel=cancel)
-    except PromptTooLong:
-        yield failed("The question is too long for the model; shorten it.")
-        return
-    with closing(stream):
-        try:
-            yield from _follow(stream, deadline, clock)
-        except RuntimeError:  # llama.cpp gave up; the next question finds the engine usable
-            log.exception("the engine failed on a question of %d characters", len(question))
-            yield failed("The model failed on this question; ask again, or put it in other words.")
-
-
-def _follow(stream: Iterator[Chunk], deadline: float, clock: Clock) -> Iterator[Answer]:
-    text, spent, writing = "", 0.0, 0.0
-    before = clock()
-    for chunk in stream:
-        spent += clock() - before
-        writing += clock() - before if chunk.tokens > 1 else 0.0  # the first token belongs to reading
-        text += chunk.text
-        if chunk.state != "done" and spent > deadline:
-            status = f"Cut at the time limit · {_pace(chunk.tokens, writing)} · {seconds(spent)}"
-            yield Answer(text, "cut", status, chunk.tokens, spent)
-            return
-        state, status = _describe(chunk, spent, writing)
-        yield Answer(text, state, status, chunk.tokens, spent)
-        before = clock()
 
 
 def failed(reason: str) -> Answer:
@@ -98,11 +66,84 @@ def failed(reason: str) -> Answer:
     return Answer("", "failed", reason)
 
 
-def _describe(chunk: Chunk, spent: float, writing: float) -> tuple[State, str]:
-    pace = _pace(chunk.tokens, writing)
+def submit(state: AppState, visitor: Visitor, parts: Sequence[Part]) -> Job:
+    """Hand a visitor's question to the scheduler, unless they asked too often.
+
+    Raises `QuestionError` with a line for the visitor.
+    """
+    try:
+        state.visitors.check(visitor)
+        return state.models.scheduler.submit(visitor.key, parts)
+    except PromptTooLong:
+        raise QuestionError("The question is too long for the model; shorten it.") from None
+    except (Refused, NotReadyError) as error:
+        raise QuestionError(str(error)) from None
+
+
+def follow(
+    job: Job, parts: int, cancel: threading.Event, clock: Clock = time.monotonic
+) -> Iterator[tuple[int, Answer]]:
+    """The states of a job's parts as they come, each with the part's number; the last of every part is a finished one.
+
+    Setting `cancel` stops the job, and so does closing the iterator.
+    """
+    followed = [_Followed(clock) for _ in range(parts)]
+    try:
+        for news in job:
+            if not followed[news.part].answer.finished:
+                yield news.part, followed[news.part].take(news)
+            if cancel.is_set():
+                job.cancel()
+    finally:
+        job.cancel()
+    for number, part in enumerate(followed):
+        if not part.answer.finished:  # it never left the queue
+            yield number, STOPPED
+
+
+class _Followed:
+    """One part: its text so far, and how long it has been worked at."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.answer, self._clock, self._text = WAITING, clock, ""
+        self._begun: float | None = None
+        self._first: float | None = None  # when its first token was there: what came before was reading
+
+    def take(self, news: News) -> Answer:
+        """The state after the news."""
+        self.answer = self._queued(news) if news.chunk is None and not news.finish else self._worked(news)
+        return self.answer
+
+    def _queued(self, news: News) -> Answer:
+        status = f"Place {news.place} in the queue" + (f" · {_about(news.wait)}" if news.wait is not None else "")
+        return Answer("", "queued", status, place=news.place, wait=news.wait)
+
+    def _worked(self, news: News) -> Answer:
+        now = self._clock()
+        tokens = news.chunk.tokens if news.chunk else self.answer.tokens
+        self._text += news.chunk.text if news.chunk else ""
+        self._begun = now if self._begun is None else self._begun
+        self._first = now if tokens and self._first is None else self._first
+        spent = now - self._begun
+        pace = _pace(tokens, 0.0 if self._first is None else now - self._first)
+        state, status = _ended(news, self._text, pace, spent) if news.finish else _described(news.chunk, pace, spent)
+        return Answer(self._text, state, status, tokens, spent)
+
+
+def _ended(news: News, text: str, pace: str, spent: float) -> tuple[State, str]:
+    """How a part ended that the scheduler ended."""
+    if news.finish == "failed":
+        return "failed", "The model failed on this question; ask again, or put it in other words."
+    if text:
+        return "cut", f"Cut at the time limit · {pace} · {seconds(spent)}"
+    return "failed", "Nothing was written within the time limit: too many people ask just now. Try again later."
+
+
+def _described(chunk: Chunk | None, pace: str, spent: float) -> tuple[State, str]:
+    assert chunk is not None
     match chunk.finish, chunk.state:
         case "cancelled", _:
-            return "stopped", f"Stopped · {pace}"
+            return "stopped", f"Stopped · {pace}" if chunk.tokens else STOPPED.status
         case "length", _:
             return "cut", f"Cut at {pace} · {seconds(spent)}"
         case "stop", _ if chunk.tokens == 0:
@@ -110,7 +151,7 @@ def _describe(chunk: Chunk, spent: float, writing: float) -> tuple[State, str]:
         case "stop", _:
             return "done", f"Done · {pace} · {seconds(spent)}"
         case _, "reading" if chunk.read_tokens == 0:
-            return "waiting", "Waiting for the model"
+            return WAITING.state, WAITING.status
         case _, "reading":
             return "reading", f"Reading {chunk.read_tokens} of {chunk.prompt_tokens} tokens"
     return "writing", f"Writing · {pace}"
@@ -119,3 +160,10 @@ def _describe(chunk: Chunk, spent: float, writing: float) -> tuple[State, str]:
 def _pace(tokens: int, writing: float) -> str:
     count = f"{tokens} token" + ("" if tokens == 1 else "s")
     return f"{count} · {per_second((tokens - 1) / writing)}" if tokens > 1 and writing > 0 else count
+
+
+def _about(wait: float) -> str:
+    """An expected wait, no more exact than it is: `about 40 s`, `about 3 minutes`."""
+    if wait < 100:
+        return f"about {max(5, 5 * math.ceil(wait / 5))} s"
+    return f"about {math.ceil(wait / 60)} minutes"

@@ -1,14 +1,18 @@
-"""The Ask tab behind its page: one question, answered by the fine-tuned model."""
+"""The Ask tab behind its page: questions and follow-ups, answered by the fine-tuned model."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 
-from space.answering import Answer, QuestionError, answer, check_question, failed
-from space.models import Models, NotReadyError
-
-TEMPERATURE = 0.3  # with the engine's top_p 0.9 and top_k 20, and one seed: the same question gets the same answer
+from qa.ask_settings import AskSettings
+from qa.scheduler import Part
+from space.answering import Answer, Clock, QuestionError, check_question, failed, follow, submit
+from space.conversation import check_turns, fitting_messages
+from space.models import NotReadyError
+from space.state import AppState
+from space.visitors import Visitor
 
 EXAMPLES = (
     "What does LoRA train, and what does it leave frozen?",
@@ -18,11 +22,24 @@ EXAMPLES = (
 )
 
 
-def ask(models: Models, question: str, cancel: threading.Event) -> Iterator[Answer]:
+def ask(
+    state: AppState,
+    visitor: Visitor,
+    turns: Sequence[tuple[str, str]],
+    question: str,
+    settings: AskSettings,
+    cancel: threading.Event,
+    clock: Clock = time.monotonic,
+) -> Iterator[Answer]:
     """Stream the fine-tuned model's answer. Whatever is wrong with the question or the model is a failed state."""
     try:
-        text, engine = check_question(question), models.engine("tuned")
+        text, earlier = check_question(question), check_turns(turns)
+        engine = state.models.engine("tuned")
+        window, answer = engine.n_ctx, settings.max_tokens
+        messages = fitting_messages(engine.encoder, earlier, text, window=window, answer=answer)
+        job = submit(state, visitor, [Part("tuned", messages, settings)])
     except (QuestionError, NotReadyError) as error:
         yield failed(str(error))
         return
-    yield from answer(engine, text, temperature=TEMPERATURE, cancel=cancel)
+    for _, now in follow(job, 1, cancel, clock):
+        yield now

@@ -1,14 +1,22 @@
-"""The Compare tab behind its page: one question to base and fine-tuned model, greedy, so that they alone differ."""
+"""The Compare tab behind its page: one question to base and fine-tuned model, so that the models alone differ."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from space.answering import Answer, QuestionError, answer, check_question, failed
-from space.models import Models, NotReadyError
+from qa.ask_settings import AskSettings
+from qa.prompts import ask_messages
+from qa.scheduler import Part
+from space.answering import WAITING, Answer, Clock, QuestionError, check_question, failed, follow, submit
+from space.models import NotReadyError
+from space.state import AppState
+from space.visitors import Visitor
+
+SIDES: tuple[Literal["base", "tuned"], ...] = ("base", "tuned")
 
 
 @dataclass(frozen=True)
@@ -23,24 +31,24 @@ class Pair:
         return self.base.finished and self.tuned.finished
 
 
-def compare(models: Models, question: str, cancel: threading.Event) -> Iterator[Pair]:
-    """Stream both answers, in turns of one token: two models at once on the same cores would only slow each other."""
+def compare(
+    state: AppState,
+    visitor: Visitor,
+    question: str,
+    settings: AskSettings,
+    cancel: threading.Event,
+    clock: Clock = time.monotonic,
+) -> Iterator[Pair]:
+    """Stream both answers, from the same messages under the same settings, seed included; they begin together."""
     try:
-        text = check_question(question)
-        engines = {"base": models.engine("base"), "tuned": models.engine("tuned")}
+        messages = ask_messages(check_question(question))
+        for side in SIDES:
+            state.models.engine(side)  # whichever is not there is told before anything is asked
+        job = submit(state, visitor, [Part(side, messages, settings) for side in SIDES])
     except (QuestionError, NotReadyError) as error:
         yield Pair(failed(str(error)), failed(str(error)))
         return
-    pair = Pair(*(Answer("", "waiting", "Waiting for the model") for _ in range(2)))
-    with ExitStack() as stack:
-        streams = {
-            side: stack.enter_context(closing(answer(engine, text, temperature=0.0, cancel=cancel)))
-            for side, engine in engines.items()
-        }
-        while streams:
-            for side, stream in list(streams.items()):
-                if state := next(stream, None):
-                    pair = replace(pair, **{side: state})
-                    yield pair
-                else:
-                    del streams[side]
+    pair = Pair(WAITING, WAITING)
+    for number, now in follow(job, len(SIDES), cancel, clock):
+        pair = replace(pair, **{SIDES[number]: now})
+        yield pair

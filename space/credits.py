@@ -29,11 +29,16 @@ class Credit:
 
 def credit_of(title: str, reference: Reference, path: Path) -> Credit:
     """The credit of a model file in the Hub's cache, whose folder is named by the commit."""
-    parts = path.parts
-    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else reference.revision
+    commit = commit_of(path) or reference.revision
     name, link = _licence(reference.repository, commit)
     address = f"{constants.ENDPOINT}/{reference.repository}/tree/{commit}"
     return Credit(title, reference.repository, commit, address, name, link)
+
+
+def commit_of(path: Path) -> str | None:
+    """The commit of a file in the Hub's cache; None for a path elsewhere."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 def _licence(repository: str, commit: str) -> tuple[str, str]:

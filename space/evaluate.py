@@ -12,27 +12,38 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 from qa.choices import Formulation, Template, choice_ids, pick, prompt_name
-from qa.engine import Aborted, Engine, PromptTooLong
+from qa.engine import Aborted, PromptTooLong
 from qa.records import Question
+from qa.scheduler import Queued, Refused
 from space.models import Models, NotReadyError
 from space.published import live_template
+from space.state import AppState
+from space.visitors import Visitor
 
 DEFAULT_QUESTIONS, MOST_QUESTIONS = 10, 25
+SIDES: tuple[Literal["base", "tuned"], ...] = ("base", "tuned")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One question with the index of the option that each model picked."""
+    """One question with the index of the option that each model picked, and what it picked by.
+
+    The log-probabilities are natural ones, summed over an option's tokens; cloze weighs them by its length.
+    """
 
     question: Question
     base: int
     tuned: int
+    base_logprobs: tuple[float, ...] = ()
+    tuned_logprobs: tuple[float, ...] = ()
 
     @property
     def base_right(self) -> bool:
@@ -45,16 +56,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """How far a live evaluation is. `left` is seconds, None while unknown; `problem` is one line."""
+    """How far a live evaluation is. `left` is seconds, None while unknown; `problem` is one line.
+
+    In the state "queued", `place` is 1 for the next one and `wait` the expected seconds, None while nobody can tell.
+    """
 
     rows: tuple[Row, ...]
     total: int
     formulation: Formulation
-    state: Literal["running", "done", "stopped", "failed"] = "running"
+    state: Literal["queued", "running", "done", "stopped", "failed"] = "running"
     left: float | None = None
     seconds: float = 0.0
     problem: str = ""
     template: Template = "chat"
+    place: int = 0
+    wait: float | None = None
 
     @property
     def prompt(self) -> str:
@@ -71,50 +87,87 @@ def draw(questions: list[Question], number: int, sample: int) -> list[Question]:
 
 
 def evaluate(
-    models: Models,
+    state: AppState,
+    visitor: Visitor,
     number: float,
     formulation: str,
     sample: float,
     cancel: threading.Event,
     clock: Callable[[], float] = time.monotonic,
+    task: str = "",
 ) -> Iterator[Run]:
-    """Ask question after question of both models; every state holds all rows so far.
+    """Ask question after question of both models; every state holds all rows so far. No `task` means all of them.
 
-    The engines are free between two questions, so that whoever asks meanwhile waits for one question at most. `cancel`
-    ends it in the middle of a question, or of waiting for an engine.
+    Each question is one turn of the scheduler's: whoever asks meanwhile goes first. `cancel` ends it in the middle of a
+    question, or of waiting.
     """
     try:
         _check(number, formulation, sample)
-        questions = draw(models.questions(), int(number), int(sample))
-        base, tuned = models.engine("base"), models.engine("tuned")
-    except (ValueError, NotReadyError) as error:
+        questions = draw(_of_task(state.models.questions(), task), int(number), int(sample))
+        for side in SIDES:
+            state.models.engine(side)  # whichever is not there is told before anything is asked
+        state.visitors.check(visitor)
+    except (ValueError, NotReadyError, Refused) as error:
         yield Run((), 0, "letter", "failed", problem=str(error))
         return
-    now, begun = Run((), len(questions), formulation, template=live_template(models.published, formulation)), clock()
+    way = cast("Formulation", formulation)
+    first = Run((), len(questions), way, template=live_template(state.models.published, way))
+    works = [partial(_score, state.models, question, first) for question in questions]
+    with closing(state.models.scheduler.evaluate(visitor.key, works, cancel)) as turns:
+        yield from _follow(turns, first, clock)
+
+
+def _follow(turns: Iterator[Queued | Row], first: Run, clock: Callable[[], float]) -> Iterator[Run]:
+    now, begun = first, clock()
     yield now
-    for question in questions:
-        try:
-            picks = [_ask(engine, question, now, cancel) for engine in (base, tuned)]
-        except Aborted:
-            yield replace(now, state="stopped", left=None, seconds=clock() - begun)
-            return
-        except (PromptTooLong, RuntimeError) as error:
-            log.exception("question %s could not be scored", question.id)
-            problem = f"Question {question.id!r} could not be scored ({error}); draw another sample."
-            yield replace(now, state="failed", left=None, seconds=clock() - begun, problem=problem)
-            return
-        rows, spent = (*now.rows, Row(question, *picks)), clock() - begun
-        left = spent / len(rows) * (now.total - len(rows))
-        state = "running" if len(rows) < now.total else "done"
-        now = replace(now, rows=rows, state=state, left=left, seconds=spent)
-        yield now
+    try:
+        for turn in turns:
+            if isinstance(turn, Queued):
+                yield replace(now, state="queued", place=turn.place, wait=turn.wait, seconds=clock() - begun)
+                begun = begun if now.rows else clock()  # waiting for the first turn is no part of the run
+            else:
+                now = _grown(now, turn, clock() - begun)
+                yield now
+    except Aborted:
+        yield replace(now, state="stopped", left=None, seconds=clock() - begun)
+    except Refused as error:
+        yield replace(now, state="failed", problem=str(error))
+    except (PromptTooLong, RuntimeError) as error:
+        log.exception("a question could not be scored")
+        problem = f"The question after {len(now.rows)} could not be scored ({error}); draw another sample."
+        yield replace(now, state="failed", left=None, seconds=clock() - begun, problem=problem)
 
 
-def _ask(engine: Engine, question: Question, run: Run, cancel: threading.Event) -> int:
-    item = choice_ids(engine.encoder, question, run.formulation, run.template)
-    return pick(
-        engine.option_logprobs(item.prompt, item.options, head=item.head, cancel=cancel), question, run.formulation
+def _grown(run: Run, row: Row, spent: float) -> Run:
+    rows = (*run.rows, row)
+    left = spent / len(rows) * (run.total - len(rows))
+    return replace(
+        run,
+        rows=rows,
+        state="running" if len(rows) < run.total else "done",
+        left=left,
+        seconds=spent,
+        place=0,
+        wait=None,
     )
+
+
+def _score(models: Models, question: Question, run: Run, cancel: threading.Event) -> Row:
+    """One question to both models, in a turn of the scheduler's."""
+    sums = []
+    for side in SIDES:
+        engine = models.engine(side)
+        item = choice_ids(engine.encoder, question, run.formulation, run.template)
+        sums.append(engine.option_logprobs(item.prompt, item.options, head=item.head, cancel=cancel))
+    picks = [pick(options, question, run.formulation) for options in sums]
+    return Row(question, *picks, *map(tuple, sums))
+
+
+def _of_task(questions: list[Question], task: str) -> list[Question]:
+    found = [question for question in questions if not task or question.task == task]
+    if not found:
+        raise ValueError(f"The set is one of {', '.join(dict.fromkeys(question.task for question in questions))}.")
+    return found
 
 
 def _check(number: object, formulation: object, sample: object) -> None:

@@ -1,74 +1,112 @@
-"""HTML of the Evaluate tab: running accuracy, plot, questions with both answers, and the published result."""
+"""HTML of the Evaluate tab: status, running accuracy, the plot's figures, and the published result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from qa.choices import Formulation
-from qa.statistics import paired_difference, verdict, wilson
+from qa.statistics import paired_difference, verdict
 from space.evaluate import Row, Run
+from space.evaluation_lines import Line, Share, share
 from space.models import Models
 from space.plot import Point, running_plot
 from space.published import Published, differences, headline, with_prompt
 from space.text import escape, seconds
-from space.views import status
+from space.views import RUNNING
+
+SEED = 17  # of the bootstrap: evaluation's default, so that the same picks give the same bounds
+HINT = (
+    '<section class="fn-panel"><h2>This run</h2><p>Both models answer the same questions of the published test set, '
+    "one after another. <b>Letter</b> shows the options and reads which label is likeliest; <b>cloze</b> asks the bare "
+    "question and weighs each option in words. The same sample number draws the same questions.</p></section>"
+)
+
+EMPTY = '<p class="fn-empty">No run yet: its plot and its questions appear here.</p>'
 
 
 def run_status(run: Run) -> str:
-    """Where the run stands, with the time left."""
+    """Where the run stands, with the time left; aloud only what changes its state, not every question."""
     done = f"{len(run.rows)} of {run.total} questions"
     left = f" · {seconds(run.left)} left" if run.left else ""
     lines = {
+        "queued": _queued(run, done),
         "running": f"{done}{left}",
         "done": f"Done · {done} in {seconds(run.seconds)}",
         "stopped": f"Stopped after {len(run.rows)} of {run.total}",
         "failed": run.problem,
     }
-    return status(run.state, lines[run.state])
+    aloud = {"queued": "Waiting in the queue", "running": f"Asking {run.total} questions"}
+    line, said = escape(lines[run.state]), escape(aloud.get(run.state, lines[run.state]))
+    busy = " fn-busy" if run.state in (*RUNNING, "queued") else ""
+    shown = f'<p class="fn-status fn-{run.state}{busy}" aria-hidden="true">{line}</p>'
+    return f'{shown}<p class="fn-sr" role="status">{said}</p>'
+
+
+def _queued(run: Run, done: str) -> str:
+    if run.rows:
+        return f"{done} · a visitor’s question goes first"
+    wait = f" · about {seconds(run.wait)}" if run.wait else ""
+    return f"Place {run.place} in the queue{wait}"
 
 
 def summary(run: Run) -> str:
-    """Both accuracies so far with their intervals."""
+    """Both accuracies so far with their intervals, and what the pairs show."""
     if not run.rows:
         return ""
-    base, tuned = points([row.base_right for row in run.rows]), points([row.tuned_right for row in run.rows])
-    right = sum(row.base_right for row in run.rows), sum(row.tuned_right for row in run.rows)
-    cells = _meter("Base", right[0], len(run.rows), base[-1]) + _meter("Fine-tuned", right[1], len(run.rows), tuned[-1])
+    base, tuned = ([getattr(row, side) for row in run.rows] for side in ("base_right", "tuned_right"))
     count = f"{len(run.rows)} question" + ("" if len(run.rows) == 1 else "s")
     prompt = f"<p>{count}, prompt: {escape(run.prompt)}.</p>"
-    return (
-        '<section class="fn-panel"><h2>This run</h2>'
-        f'<div class="fn-meters">{cells}</div>{prompt}{_paired(run)}</section>'
-    )
+    found = f'<p class="fn-verdict">Fine-tuned against base: {_quoted(_verdict(run.rows))}.</p>'
+    return _panel("This run", share(base), share(tuned), prompt + _pairs(run.rows) + found * (run.state == "done"))
 
 
-def _meter(title: str, right: int, count: int, point: Point) -> str:
+def published_summary(lines: Sequence[Line], prompt: str) -> str:
+    """Both accuracies on all published questions, counted from their rows."""
+    base = [line.base_right for line in lines if line.base is not None]
+    tuned = [line.tuned_right for line in lines if line.tuned is not None]
+    if not base or not tuned:
+        none = f"<p>No answers are published for {escape(prompt)}.</p>"
+        return f'<section class="fn-panel"><h2>Published, question by question</h2>{none}</section>'
+    both = [line for line in lines if line.base is not None and line.tuned is not None]
+    count = f"<p>{len(lines):,} questions, prompt: {escape(prompt)}.</p>"
+    return _panel("Published, question by question", share(base), share(tuned), count + _pairs(both))
+
+
+def _panel(title: str, base: Share, tuned: Share, rest: str) -> str:
+    meters = _meter("Base", base) + _meter("Fine-tuned", tuned)
+    return f'<section class="fn-panel"><h2>{title}</h2><div class="fn-meters">{meters}</div>{rest}</section>'
+
+
+def _meter(title: str, found: Share) -> str:
     name = "fn-tuned" if title == "Fine-tuned" else "fn-base"
+    digits = 1 if found.n > 100 else 0  # of a hundred questions, one is a whole point
+    value, low, high = (f"{100 * part:.{digits}f}" for part in (found.value, found.low, found.high))
     return (
-        f'<div class="fn-meter {name}"><span>{title}</span><b>{right}<small> / {count}</small></b>'
-        f"<span>{100 * point.value:.0f} %, interval {100 * point.low:.0f} to {100 * point.high:.0f}</span></div>"
+        f'<div class="fn-meter {name}"><span>{title}</span><b>{found.correct:,}<small> / {found.n:,}</small></b>'
+        f"<span>{value} %, interval {low} to {high}</span></div>"
     )
 
 
-def _paired(run: Run) -> str:
-    gained = sum(row.tuned_right and not row.base_right for row in run.rows)
-    lost = sum(row.base_right and not row.tuned_right for row in run.rows)
-    counts = f"<p>Fine-tuned alone is right on {gained}, base alone on {lost}.</p>"
-    if run.state != "done":
-        return counts
-    ours, theirs = [row.tuned_right for row in run.rows], [row.base_right for row in run.rows]
-    difference = paired_difference(ours, theirs, [row.question.document for row in run.rows], seed=0)
-    return f'{counts}<p class="fn-verdict">Fine-tuned against base: {escape(verdict(difference))}.</p>'
+def _pairs(rows: Sequence[Row | Line]) -> str:
+    gained = sum(row.tuned_right and not row.base_right for row in rows)
+    lost = sum(row.base_right and not row.tuned_right for row in rows)
+    return f"<p>Fine-tuned alone is right on {gained:,}, base alone on {lost:,}.</p>"
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    ours, theirs = [row.tuned_right for row in rows], [row.base_right for row in rows]
+    return verdict(paired_difference(ours, theirs, [row.question.document for row in rows], seed=SEED))
+
+
+def _quoted(verdict: str) -> str:
+    """A verdict whose figures do not part from their signs at a line's end."""
+    return escape(verdict.replace(" %", "\u00a0%"))
 
 
 def points(right: Sequence[bool]) -> list[Point]:
     """Running accuracy with its Wilson interval, after every question."""
-    result, correct = [], 0
-    for count, hit in enumerate(right, start=1):
-        correct += hit
-        low, high = wilson(correct, count)
-        result.append(Point(correct / count, low, high))
-    return result
+    shares = [share(right[:count]) for count in range(1, len(right) + 1)]
+    return [Point(found.value, found.low, found.high) for found in shares]
 
 
 def plot(run: Run) -> str:
@@ -78,30 +116,6 @@ def plot(run: Run) -> str:
     chance = sum(1 / len(row.question.choices) for row in run.rows) / len(run.rows)
     base, tuned = ([getattr(row, side) for row in run.rows] for side in ("base_right", "tuned_right"))
     return running_plot(points(base), points(tuned), run.total, chance)
-
-
-def table(run: Run) -> str:
-    """One row for each question: both answers and the right one."""
-    if not run.rows:
-        return ""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "Question", "Base", "Fine-tuned", "Right answer"))
-    body = "".join(_row(number, row) for number, row in enumerate(run.rows, start=1))
-    return f'<table class="fn-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _row(number: int, row: Row) -> str:
-    cells = _cell("Base", row, row.base) + _cell("Fine-tuned", row, row.tuned) + _cell("Right answer", row, None)
-    question = f'<td class="fn-question">{escape(row.question.question)}</td>'
-    return f'<tr><td class="fn-number">{number}</td>{question}{cells}</tr>'
-
-
-def _cell(title: str, row: Row, picked: int | None) -> str:
-    index = row.question.gold if picked is None else picked
-    mark, name = ("✓", "fn-right") if index == row.question.gold else ("✗", "fn-wrong")
-    sign = "" if picked is None else f'<span class="fn-mark" aria-label="{name[3:]}">{mark}</span> '
-    kind = "fn-gold" if picked is None else name
-    text = f"{escape(row.question.labels[index])}. {escape(row.question.choices[index])}"
-    return f'<td class="{kind}" data-title="{title}"><span>{sign}{text}</span></td>'
 
 
 def published_panel(models: Models, formulation: Formulation) -> str:
@@ -127,7 +141,7 @@ def _no_result(reason: str) -> str:
 def _results(shown: list[Published], found: list[Published]) -> str:
     said = {(result.task, result.prompt) for result in shown}
     others = [
-        f"<li>{escape(result.task)}, {escape(result.prompt)}: {escape(result.verdict)}.</li>"
+        f"<li>{escape(result.task)}, {escape(result.prompt)}: {_quoted(result.verdict)}.</li>"
         for result in found
         if (result.task, result.prompt) not in said
     ]
@@ -141,7 +155,7 @@ def _result(result: Published) -> str:
         f"<td>{100 * line.low:.1f} to {100 * line.high:.1f}</td></tr>"
         for line in result.lines
     )
-    said = f'<p class="fn-verdict">Fine-tuned against base: {escape(result.verdict)}.</p>' if result.verdict else ""
+    said = f'<p class="fn-verdict">Fine-tuned against base: {_quoted(result.verdict)}.</p>' if result.verdict else ""
     other = "" if result.live else "<p>The live run cannot ask this way.</p>"
     counts = " / ".join(dict.fromkeys(f"{line.n:,}" for line in result.lines))  # one where all were asked the same
     return (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from space.limits import Bounds
+
 POLICY = "; ".join(
     (
         "img-src 'self' data: blob:",  # an image in an answer would tell its host who reads it
@@ -37,4 +39,4 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-MIDDLEWARE = [Middleware(SafeHeaders)]
+MIDDLEWARE = [Middleware(SafeHeaders), Middleware(Bounds)]

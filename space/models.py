@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
-from qa.artifacts import (
-    BASE_VARIABLE,
-    DATA_VARIABLE,
-    MODEL_VARIABLE,
-    ArtifactError,
-    Progress,
-    Reference,
-    pull_gguf,
-    pull_metrics,
-    pull_rows,
-)
-from qa.engine import Engine, ModelFileError
+from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, MODEL_VARIABLE, ArtifactError, Reference
+from qa.engine import Engine
+from qa.published_files import Examples, PublishedItem
+from qa.pull import pull_rows
 from qa.records import Question
+from qa.scheduler import Limits, Scheduler
 from space.credits import Credit, credit_of
+from space.last_good import last_good, remember
+from space.loading import Loader, Opened, Part, described, pull_model, pull_published
+from space.secrecy import redact
 from space.settings import Settings
 
-N_CTX = 2048  # tokens of question and answer; 75 MB of KV cache on the 3B
 Role = Literal["tuned", "base", "data"]
-Phase = Literal["waiting", "downloading", "loading", "ready", "failed"]
 ORDER: tuple[Role, ...] = ("tuned", "data", "base")  # the Ask tab needs the first alone
+KEEPER = "the page itself"  # as the scheduler's visitor
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +32,24 @@ class NotReadyError(Exception):
     """Something the visitor asked for is not there yet, or will not come: one line for the visitor."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """How far one of the three things is. `done` and `total` are bytes, 0 where unknown; `problem` is one line."""
-
-    title: str
-    reference: Reference
-    variable: str
-    phase: Phase = "waiting"
-    done: int = 0
-    total: int = 0
-    problem: str = ""
-
-
 class Models:
-    """Both engines, the test questions and the published figures. `start` returns at once; `parts` tells the rest."""
+    """Both engines with their scheduler, the test questions, and what is published with the fine-tuned model.
+
+    `start` returns at once; `parts` tells the rest.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engines: dict[str, Engine] = {}
+        self.scheduler = Scheduler(self.engines, Limits(parallel=settings.parallel))
         self.credits: dict[str, Credit] = {}
-        self.published: dict[str, Any] | None = None
-        self.unpublished = "they are being fetched"  # why `published` is None
+        self.published: dict[str, Any] | None = None  # figures
+        self.unpublished = "they are being fetched"  # why there are none
+        self.about = ""  # Markdown
+        self.examples: Examples | None = None
+        self.items: list[PublishedItem] = []
+        self._opened: dict[str, Opened] = {}
+        self._loader = Loader(settings)
         self._questions: list[Question] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -69,15 +60,23 @@ class Models:
         }
 
     def start(self) -> None:
-        """Begin to load what is not there, unless that is under way; called again, it tries what failed anew."""
+        """Begin to load what is not there, unless that is under way; called again, it tries what was refused anew."""
         with self._lock:
             if self._thread and self._thread.is_alive():
                 return
+            if self._thread is None:
+                self.scheduler.start()
             for role, part in self._parts.items():
-                if part.phase == "failed":
-                    self._parts[role] = replace(part, phase="waiting", done=0, total=0, problem="")
+                if part.phase == "failed" or part.notice:
+                    self._parts[role] = replace(part, phase="waiting", done=0, total=0, problem="", notice="")
             self._thread = threading.Thread(target=self._load_all, daemon=True, name="models")
             self._thread.start()
+
+    def close(self) -> None:
+        """End the scheduler and free the engines."""
+        self.scheduler.close()
+        for engine in self.engines.values():
+            engine.close()
 
     def parts(self) -> list[Part]:
         """Where each of the three stands, in the order they are loaded."""
@@ -89,22 +88,30 @@ class Models:
         return all(part.phase in ("ready", "failed") for part in self._parts.values())
 
     def engine(self, role: Literal["tuned", "base"]) -> Engine:
-        """The engine of one model. Raises `NotReadyError`."""
-        self._check(role)
+        """The engine of one model, be it an earlier one while another is loaded. Raises `NotReadyError`."""
+        if role not in self.engines:
+            raise self._absence(role)
         return self.engines[role]
 
     def questions(self) -> list[Question]:
         """The published multiple-choice test questions. Raises `NotReadyError`."""
-        self._check("data")
+        if not self._questions:
+            raise self._absence("data")
         return self._questions
 
-    def _check(self, role: Role) -> None:
+    def facts(self) -> list[tuple[str, str]]:
+        """What runs here, as name and value: a line for each model, then how they are computed."""
+        opened = [(self._parts[role].title, self._opened[role]) for role in ORDER if role in self._opened]
+        models = [(title, described(found)) for title, found in opened]
+        return [*models, *self._loader.facts([found.path for _, found in opened])]
+
+    def _absence(self, role: Role) -> NotReadyError:
         part = self._parts[role]
         what = part.title.lower()
         if part.phase == "failed":
-            raise NotReadyError(f"The {what} cannot be used. {part.problem}")
-        if part.phase != "ready":
-            raise NotReadyError(f"The {what} is still {part.phase}; ask again when the page says it is ready.")
+            return NotReadyError(f"The {what} cannot be used. {part.problem}")
+        verb = "are" if role == "data" else "is"
+        return NotReadyError(f"The {what} {verb} still {part.phase}; ask again when the page says that all is ready.")
 
     def _load_all(self) -> None:
         loaders: dict[Role, Callable[[Role, Part], None]] = {
@@ -120,7 +127,7 @@ class Models:
         try:
             loader(role, self._parts[role])
         except ArtifactError as error:
-            self._set(role, phase="failed", problem=str(error))
+            self._set(role, phase="failed", problem=redact(str(error)))
         except Exception as error:  # the thread's end: a fault of ours is logged in full and shown as one
             log.exception("loading %s failed", self._parts[role].reference)
             problem = f"It failed to load ({type(error).__name__}); see the server's log."
@@ -129,46 +136,61 @@ class Models:
             self._set(role, phase="ready")
 
     def _load_engine(self, role: Role, part: Part) -> None:
-        """Pull a model and load it: last of all, so that nothing can fail after it and leave its memory taken."""
+        """Open the model that is wanted, or else the last copy of it that was good, and take it into service."""
+        notice = ""
+        try:
+            opened = self._open(role, part, part.reference)
+        except ArtifactError as refused:
+            opened = self._earlier(role, part, refused)
+            notice = f"Serves revision {opened.credit.revision[:7]}, which loaded well before. Refused: {refused}"
+        self._set(role, notice=redact(notice))
+        if opened is not self._opened.get(role):
+            self._serve(role, opened)
+        if not notice:
+            remember(role, opened.reference)
+
+    def _open(self, role: Role, part: Part, reference: Reference) -> Opened:
+        """A model of a repository, ready to answer. Raises `ArtifactError`."""
         self._set(role, phase="downloading")
-        path = self._pull(role, part)
-        credit = credit_of(part.title, part.reference, path)
-        if role == "tuned":
-            self._load_published(part)
-        self._set(role, phase="loading")
-        try:
-            self.engines[role] = Engine.load(path, n_ctx=N_CTX)
-        except ModelFileError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            raise ArtifactError(f"{part.reference}: {reason}; set {part.variable} to another one") from None
-        self.credits[role] = credit
+        found = pull_model(reference, part.variable, lambda done, total: self._set(role, done=done, total=total))
+        credit = credit_of(part.title, found.reference, found.path)
+        published = pull_published(found, part.variable) if role == "tuned" else None
+        engine = self._loader.load(found, part.variable, lambda phase: self._set(role, phase=phase))
+        return Opened(engine, found.path, found.reference, credit, published)  # nothing can fail after the engine
 
-    def _pull(self, role: Role, part: Part) -> Path:
-        reference, progress = part.reference, self._progress(role)
-        return pull_gguf(
-            reference.repository,
-            filename=reference.filename,
-            revision=reference.revision,
-            progress=progress,
-            variable=part.variable,
-        )
-
-    def _load_published(self, part: Part) -> None:
-        """The figures published with the model; a model without them is still served, and the page says so."""
+    def _earlier(self, role: Role, part: Part, refused: ArtifactError) -> Opened:
+        """What serves in place of a model that was refused. Raises the refusal where there is nothing."""
+        if role in self._opened:
+            return self._opened[role]
+        reference = last_good(role, part.reference.repository)
+        if reference is None:
+            raise refused
         try:
-            self.published = pull_metrics(part.reference.repository, revision=part.reference.revision)
-        except ArtifactError as error:
-            self.unpublished = str(error)
+            return self._open(role, part, reference)
+        except ArtifactError:
+            raise refused from None
+
+    def _serve(self, role: Role, opened: Opened) -> None:
+        """Take an engine into service, and free the one it replaces once that has answered."""
+        old = self.engines.get(role)
+        self.engines[role], self._opened[role], self.credits[role] = opened.engine, opened, opened.credit
+        if (found := opened.published) is not None:
+            self.published, self.unpublished = found.figures, found.problem
+            self.about, self.examples, self.items = found.about, found.examples, found.items
+        if old is not None:
+            for _ in self.scheduler.evaluate(KEEPER, [lambda _: None], threading.Event()):
+                pass  # what begins after this turn begins with the new one
+            while old.busy:
+                time.sleep(0.2)
+            old.close()
 
     def _load_data(self, role: Role, part: Part) -> None:
         self._set(role, phase="downloading")
         rows = pull_rows(part.reference.repository, revision=part.reference.revision)
-        self._questions = [row for row in rows if row.choices]
-        if not self._questions:
+        questions = [row for row in rows if row.choices]
+        if not questions:
             raise ArtifactError(f"{part.reference}: no multiple-choice questions; set {part.variable} to another one")
-
-    def _progress(self, role: Role) -> Progress:
-        return lambda done, total: self._set(role, done=done, total=total)
+        self._questions = questions
 
     def _set(self, role: Role, **changes: Any) -> None:
         with self._lock:  # the Hub's client tells its progress from threads of its own

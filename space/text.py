@@ -35,6 +35,14 @@ def per_second(value: float) -> str:
     return f"{value:.1f} per second" if value < 99.95 else f"{value:,.0f} per second"
 
 
+def megabytes(count: int) -> str:
+    """Bytes as people read them: `640 kB`, `12.5 MB`, `1.93 GB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.{2 if unit == 'GB' else 1}f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
 def safe_markdown(text: str) -> str:
     """Markdown that can format, and nothing else: no raw HTML, no image, no diagram, no link that hides its address.
 

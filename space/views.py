@@ -7,25 +7,24 @@ from collections.abc import Sequence
 from space.answering import Answer
 from space.credits import Credit
 from space.models import Part
-from space.text import escape
+from space.text import escape, megabytes
 
-HEADER = (
-    '<header class="fn-header"><h1>Footnote<sup><a href="#fn-1" aria-label="note 1">1</a></sup></h1>'
-    "<p>A small open model, fine-tuned to answer questions about AI research, beside the model it was made from.</p>"
-    "</header>"
-)
-EVALUATE_HINT = (
-    '<section class="fn-panel"><h2>This run</h2><p>Both models answer the same questions of the published test set, '
-    "one after another. <b>Letter</b> shows the options and reads which label is likeliest; <b>cloze</b> asks the bare "
-    "question and weighs each option in words. The same sample number draws the same questions.</p></section>"
-)
-RUNNING = ("waiting", "reading", "writing", "running")
+RUNNING = ("waiting", "queued", "reading", "writing", "running")
+
+
+def header(title: str, subject: str) -> str:
+    """The page's head, and its one live region: space/page.js says in it what a screen reader should hear."""
+    return (
+        f'<header class="fn-header"><h1>{escape(title)}<sup><a href="#fn-1" aria-label="note 1">1</a></sup></h1>'
+        f"<p>A small open model, fine-tuned to answer questions about {escape(subject)}, beside the model it was "
+        'made from.</p></header><p id="fn-said" role="status" aria-live="polite"></p>'
+    )
 
 
 def status(state: str, line: str) -> str:
     """The line under an answer: a mark that moves while something happens, and what it is."""
     busy = " fn-busy" if state in RUNNING else ""
-    return f'<p class="fn-status fn-{escape(state)}{busy}" role="status">{escape(line)}</p>' if line else ""
+    return f'<p class="fn-status fn-{escape(state)}{busy}">{escape(line)}</p>' if line else ""
 
 
 def answer_status(answer: Answer) -> str:
@@ -34,27 +33,33 @@ def answer_status(answer: Answer) -> str:
 
 
 def loading(parts: Sequence[Part]) -> str:
-    """What is being loaded and how far it is; nothing once all of it is there."""
-    if all(part.phase == "ready" for part in parts):
+    """What is being loaded and how far it is, and what went wrong; nothing once all of it is there as it should be."""
+    shown = [part for part in parts if part.phase != "ready" or part.notice]
+    if not shown:
         return ""
-    return f'<section class="fn-loading" aria-label="Loading">{"".join(map(_part, parts))}</section>'
+    told = parts if any(part.phase != "ready" for part in parts) else shown
+    return f'<section class="fn-loading" aria-label="Loading">{"".join(map(_part, told))}</section>'
 
 
 def _part(part: Part) -> str:
     words = f'<b>{escape(part.title)}</b> <span class="fn-repo">{escape(part.reference)}</span>'
     if part.phase == "failed":
         return f'<div class="fn-part fn-failed" role="alert">{words}<p>{escape(part.problem)}</p></div>'
-    bar = '<progress max="1"></progress>'
-    if part.total:
-        bar = f'<progress max="{part.total}" value="{part.done}" aria-label="{escape(part.title)}"></progress>'
-    rest = bar if part.phase in ("downloading", "loading") else ""
-    return f'<div class="fn-part fn-{part.phase}">{words}<span class="fn-how">{_how_far(part)}</span>{rest}</div>'
+    name = f'aria-label="{escape(part.title)}: {part.phase}"'
+    bar = f'<progress max="1" {name}></progress>'
+    if part.phase == "downloading" and part.total:
+        bar = f'<progress max="{part.total}" value="{part.done}" {name}></progress>'
+    rest = bar if part.phase in ("downloading", "loading", "measuring") else ""
+    notice = f"<p>{escape(part.notice)}</p>" if part.notice else ""
+    how = f'<span class="fn-how">{_how_far(part)}</span>'
+    return f'<div class="fn-part fn-at-{part.phase}">{words}{how}{rest}{notice}</div>'
 
 
 def _how_far(part: Part) -> str:
     if part.phase == "downloading" and part.total:
-        return f"{part.done / 1e6:,.1f} of {part.total / 1e6:,.1f} MB · {100 * part.done / part.total:.0f} %"
-    return "loading into memory" if part.phase == "loading" else part.phase
+        how_much = f"{megabytes(part.done)} of {megabytes(part.total)}"
+        return f"downloading · {how_much} · {100 * part.done / part.total:.0f} %"
+    return {"loading": "loading into memory", "measuring": "measuring what is faster here"}.get(part.phase, part.phase)
 
 
 def column_head(title: str, repository: str) -> str:

@@ -1,4 +1,4 @@
-"""What the page's tests serve: two tiny models as GGUF, test questions and published figures, on a loopback Hub.
+"""What the page's tests serve: two tiny models as GGUF, test questions, figures and papers, on a loopback Hub.
 
 Not a test. Run as a program it is the real app, only slower: `python -m tests.space_world`. A model of 0.2 million
 weights answers in a blink, and there would be nothing to stop.
@@ -7,15 +7,17 @@ weights answers in a blink, and there would be nothing to stop.
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from qa.records import Question, write_records
+from tests.space_published import write_beside, write_index
 
 TUNED, BASE, DATA = "demo/footnote-tiny-GGUF", "demo/footnote-tiny-base-GGUF", "demo/footnote-tiny-qa"
-PACE = 0.01  # seconds between two tokens
+INDEX = "demo/footnote-tiny-index"
+PACE = float(os.environ.get("PACE", "0.01"))  # seconds between two tokens
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"> <|im_end|> <b>Which</b> method trains two small matrices?"
 SUBJECTS = ("adapters", "attention", "corpora", "data", "encoders", "features", "gradients", "heads", "inputs", "jobs")
 
@@ -75,12 +77,15 @@ def publish(store: Any, folder: Path) -> None:
         (model / "evaluation").mkdir()
         if repository == TUNED:
             (model / "evaluation" / "metrics.json").write_text(json.dumps(metrics()))
+            write_beside(next(model.glob("*.gguf")), questions())
         seed(store, model, repository, "model")
     data = folder / DATA
     (data / "space").mkdir(parents=True)
     (data / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Ten questions\n")
     write_records(data / "space" / "test_questions.jsonl", questions())
     seed(store, data, DATA, "dataset")
+    write_index(folder / INDEX)
+    seed(store, folder / INDEX, INDEX, "dataset")
 
 
 def make_gguf(folder: Path, seed_number: int) -> Path:
@@ -96,23 +101,13 @@ def make_gguf(folder: Path, seed_number: int) -> Path:
     return folder
 
 
-def slowly(stream: Iterator[Any]) -> Iterator[Any]:
-    """The same stream, with a pause after every piece."""
-    try:
-        for piece in stream:
-            yield piece
-            time.sleep(PACE)
-    finally:
-        stream.close()
-
-
 def main() -> None:
     """The real app over engines that take their time."""
     import app
     from qa.engine import Engine
 
-    stream, score = Engine.stream, Engine.option_logprobs
-    Engine.stream = lambda self, *args, **options: slowly(stream(self, *args, **options))
+    step, score = Engine.step, Engine.option_logprobs
+    Engine.step = lambda self: (step(self), time.sleep(PACE))[0]
     Engine.option_logprobs = lambda self, *args, **options: (time.sleep(10 * PACE), score(self, *args, **options))[1]
     app.main()
 

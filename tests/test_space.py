@@ -1,122 +1,221 @@
-"""What happens behind the tabs, without a browser: generators and views over a fake engine."""
+"""What happens behind the tabs, without a browser: generators over a fake engine and the real scheduler."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from qa.ask_settings import AskSettings
 from qa.choices import choice_ids, pick
-from qa.engine import PromptTooLong
-from space.answering import MAX_CHARACTERS, QuestionError, answer, check_question
+from qa.engine import Chunk
+from qa.scheduler import News
+from space.answering import Answer, follow
 from space.ask import ask
 from space.compare import compare
-from space.evaluate import Run, draw, evaluate
-from space.evaluation_views import points, published_panel, run_status, summary, table
-from space.models import Models
-from space.published import headline, live_formulation, live_template
-from space.settings import Settings
-from space.text import per_second, seconds
-from tests.space_fakes import ENCODER, FakeEngine, served
-from tests.space_world import HOSTILE, metrics, questions
+from space.evaluate import MOST_QUESTIONS, Run, draw, evaluate
+from space.state import AppState
+from space.visitors import Visitor
+from tests.space_fakes import ENCODER, PROMPT, VISITOR, FakeEngine, served, unloaded
+from tests.space_world import metrics, questions
+
+SETTINGS = AskSettings()
+FAILED = "The model failed on this question; ask again, or put it in other words."
 
 
-def test_questions_are_bounded_whoever_sends_them() -> None:
-    assert check_question("  What is LoRA?\n") == "What is LoRA?"
-    for wrong in ("", "   ", None, 7, ["What?"], "x" * (MAX_CHARACTERS + 1)):
-        with pytest.raises(QuestionError):
-            check_question(wrong)
-    with pytest.raises(QuestionError, match=r"^The question must be text\.$"):
-        check_question(7)
+class FakeJob:
+    """News that were made beforehand; `cancelled` counts who ended it."""
+
+    def __init__(self, *news: News) -> None:
+        self.news, self.cancelled = news, 0
+
+    def __iter__(self) -> Iterator[News]:
+        return iter(self.news)
+
+    def cancel(self) -> None:
+        self.cancelled += 1
 
 
-def test_ask_streams_what_is_written_and_says_where_it_is() -> None:
+def asked(state: AppState, question: object = "What?", turns: object = (), settings: AskSettings = SETTINGS) -> Answer:
+    *_, last = ask(state, VISITOR, turns, question, settings, threading.Event())
+    return last
+
+
+def until(stream: Iterator, reached: Callable[[object], bool]) -> object:
+    """The first of the states that is so."""
+    return next(state for state in stream if reached(state))
+
+
+def writing(count: int, text: str = "a ") -> Chunk:
+    return Chunk(text, "writing", PROMPT, PROMPT, count)
+
+
+def test_the_states_of_an_answer_follow_the_schedulers_news() -> None:
+    ticks = iter(range(100))
+    job = FakeJob(
+        News(0, None, 3, None),
+        News(0, None, 2, 38.2),
+        News(0, None, 1, 140.0),
+        News(0, Chunk("", "reading", PROMPT, 0, 0)),
+        News(0, Chunk("", "reading", PROMPT, 32, 0)),
+        News(0, writing(1, "Two ")),
+        News(0, writing(3, "small ")),
+        News(0, Chunk("words", "done", PROMPT, PROMPT, 4, "stop")),
+    )
+    states = [state for _, state in follow(job, 1, threading.Event(), lambda: next(ticks))]
+    assert [state.state for state in states] == [
+        *("queued", "queued", "queued", "waiting", "reading", "writing", "writing", "done"),
+    ]
+    assert [state.status for state in states] == [
+        "Place 3 in the queue",
+        "Place 2 in the queue · about 40 s",
+        "Place 1 in the queue · about 3 minutes",
+        "Waiting for the model",
+        "Reading 32 of 40 tokens",
+        "Writing · 1 token",
+        "Writing · 3 tokens · 2.0 per second",
+        "Done · 4 tokens · 1.5 per second · 4.0 s",
+    ]
+    assert [(state.place, state.wait) for state in states[:4]] == [(3, None), (2, 38.2), (1, 140.0), (0, None)]
+    assert [state.text for state in states[4:]] == ["", "Two ", "Two small ", "Two small words"]
+    assert [state.finished for state in states] == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize(
+    ("news", "state", "status"),
+    [
+        (News(0, Chunk("", "done", PROMPT, PROMPT, 3, "length")), "cut", "Cut at 3 tokens · 1.0 per second · 2.0 s"),
+        (News(0, Chunk("", "done", PROMPT, PROMPT, 3, "cancelled")), "stopped", "Stopped · 3 tokens · 1.0 per second"),
+        (
+            News(0, writing(3, "b"), finish="deadline"),
+            "cut",
+            "Cut at the time limit · 3 tokens · 1.0 per second · 2.0 s",
+        ),
+        (News(0, None, finish="failed"), "failed", FAILED),
+    ],
+)
+def test_the_ends_of_an_answer(news: News, state: str, status: str) -> None:
+    ticks = iter([0, 0, 2])
+    job = FakeJob(News(0, Chunk("", "reading", PROMPT, 8, 0)), News(0, writing(1)), news)
+    *_, (_, last) = follow(job, 1, threading.Event(), lambda: next(ticks))
+    assert (last.state, last.status) == (state, status)
+
+
+def test_an_answer_that_never_began_says_so() -> None:
+    waited = FakeJob(News(0, None, 9, 500.0), News(0, None, finish="deadline"))
+    *_, (_, last) = follow(waited, 1, threading.Event())
+    assert (last.state, last.status[:43]) == ("failed", "Nothing was written within the time limit: ")
+    stopped = FakeJob(News(0, Chunk("", "done", PROMPT, 0, 0, "cancelled")))
+    *_, (_, last) = follow(stopped, 1, threading.Event())
+    assert (last.state, last.status) == ("stopped", "Stopped before the first word")
+    silent = Chunk("", "done", PROMPT, PROMPT, 0, "stop")
+    *_, (_, last) = follow(FakeJob(News(0, silent)), 1, threading.Event())
+    assert last.status == "Done · the model ended its turn without a word"
+    gone = [(number, state.state) for number, state in follow(FakeJob(), 2, threading.Event())]
+    assert gone == [(0, "stopped"), (1, "stopped")]
+
+
+def test_ask_streams_what_is_written_and_frees_its_slot() -> None:
     engine = FakeEngine()
-    states = list(ask(served(tuned=engine), " What is LoRA? ", threading.Event()))
-    assert [state.text for state in states[1:4]] == ["", "Two ", "Two small "]
-    assert [state.text for state in states[4:]] == ["Two small matrices."] * 2
-    assert [state.state for state in states] == ["waiting", "reading", "writing", "writing", "writing", "done"]
-    assert states[1].status == "Reading 32 of 40 tokens"
-    assert states[-1].status.startswith("Done · 3 tokens · ")
-    assert engine.log[0] == "asked What is LoRA? at 0.3"
-    assert engine.log[-1] == "freed"
+    texts = [state.text for state in ask(served(tuned=engine), VISITOR, [], " What? ", SETTINGS, threading.Event())]
+    assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(texts))
+    assert texts[-1] == "Two small matrices."
+    assert (engine.log[0], engine.log[-1], engine.free) == ("asked What? at 0.3", "freed", 4)
+    assert engine.begun[0].settings == SETTINGS.as_dict()
+    assert asked(served()).status.startswith("Done · 3 tokens · ")
+    assert asked(served(tuned=FakeEngine(ending="length"))).state == "cut"
 
 
-def test_an_answer_can_be_stopped_cut_and_left() -> None:
-    engine, cancel = FakeEngine(), threading.Event()
-    stream = ask(served(tuned=engine), "What?", cancel)
-    texts = [next(stream).text for _ in range(3)]
+def test_an_answer_can_be_stopped_and_left() -> None:
+    engine = FakeEngine(hangs=True)
+    state, cancel = served(tuned=engine), threading.Event()
+    stream = ask(state, VISITOR, [], "What?", SETTINGS, cancel)
+    until(stream, lambda now: now.text == "Two small matrices.")
     cancel.set()
-    last = list(stream)[-1]
-    assert (texts[-1], last.text, last.state, last.status) == ("Two ", "Two ", "stopped", "Stopped · 1 token")
-    *_, whole = ask(served(), "What?", threading.Event())
-    *_, cut = ask(served(tuned=FakeEngine(ending="length")), "What?", threading.Event())
-    assert cut.state == "cut"
-    tokens, pace, spent = cut.status.split(" · ")
-    assert (tokens, pace[-10:], spent) == ("Cut at 3 tokens", "per second", "under 0.1 s")
-    assert [part[-6:] for part in whole.status.split(" · ")[1:]] == [part[-6:] for part in (tokens, pace, spent)]
-    left = ask(served(tuned=engine), "What?", threading.Event())
-    next(left)
-    engine.log.clear()
+    *_, last = stream
+    assert (last.text, last.state, last.tokens) == ("Two small matrices.", "stopped", 3)
+    left = ask(state, VISITOR, [], "What else?", SETTINGS, threading.Event())
+    until(left, lambda now: now.tokens == 3)
     left.close()
-    assert engine.log == ["freed"]
+    state.models.scheduler.close()
+    assert (engine.free, state.models.scheduler.load().running) == (4, 0)
+    assert [generation.interrupted for generation in engine.begun] == [True, True]
 
 
-def test_an_answer_ends_at_its_deadline_and_frees_the_engine() -> None:
-    engine, ticks = FakeEngine(words=("a",) * 200), iter(range(1000))
-    options = {"temperature": 0.0, "cancel": threading.Event(), "deadline": 20, "clock": lambda: next(ticks)}
-    states = list(answer(engine, "What?", **options))
-    assert states[-1].state == "cut"
-    assert states[-1].status == "Cut at the time limit · 19 tokens · 0.5 per second · 21 s"
-    assert states[-1].seconds == 21
-    assert engine.log[-1] == "freed"
+def test_what_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert (asked(served(), "").state, asked(served(), "").status) == ("failed", "Type a question first.")
+    assert "601 characters" in asked(served(), "x" * 601).status
+    assert "shorten it" in asked(served(tuned=FakeEngine(n_ctx=64))).status
+    broken = served(tuned=FakeEngine(error=RuntimeError("llama_decode returned 1")))
+    assert "ask again" in asked(broken, "a secret question").status
+    assert "llama_decode returned 1" in caplog.text
+    assert "secret" not in caplog.text
+    assert "fine-tuned model is still waiting" in asked(unloaded()).status
+    often = served()
+    state = AppState(often.models, often.library, often.feedback, type(often.visitors)(per_address=1))
+    assert [asked(state).state for _ in range(2)] == ["done", "failed"]
+    assert "1 questions came from your address" in asked(state).status
 
 
-def test_what_fails_says_so() -> None:
-    def status(models: Models, question: str = "What?") -> tuple[str, str]:
-        (last,) = list(ask(models, question, threading.Event()))[-1:]
-        return last.state, last.status
+def test_a_visitor_has_one_running_and_one_waiting() -> None:
+    state = served(tuned=FakeEngine(hangs=True))
+    cancel = threading.Event()
+    first, second = (ask(state, VISITOR, [], "What?", SETTINGS, cancel) for _ in range(2))
+    until(first, lambda now: now.tokens == 3)
+    waiting = next(second)
+    assert (waiting.state, waiting.place, waiting.status) == ("queued", 1, "Place 1 in the queue")
+    assert "something under way and something waiting" in asked(state).status
+    other = ask(state, Visitor("another", "127.0.0.1"), [], "And?", SETTINGS, cancel)
+    assert until(other, lambda now: now.tokens == 3).state == "writing"  # the queue is not held up by the second
+    cancel.set()
+    assert [list(stream)[-1].state for stream in (first, second, other)] == ["stopped"] * 3
 
-    assert status(served(), "") == ("failed", "Type a question first.")
-    assert "601 characters" in status(served(), "x" * 601)[1]
-    assert "shorten it" in status(served(tuned=FakeEngine(error=PromptTooLong("2100 tokens"))))[1]
-    assert "ask again" in status(served(tuned=FakeEngine(error=RuntimeError("llama_decode returned 1"))))[1]
-    waiting = Models(Settings.read({}))
-    assert "fine-tuned model is still waiting" in status(waiting)[1]
+
+def test_compare_asks_both_the_same_and_ends_with_both() -> None:
+    base, tuned = FakeEngine(("a", "b")), FakeEngine(("c", "d", "e"))
+    settings = AskSettings(temperature=0.7, seed=11)
+    *_, last = compare(served(base=base, tuned=tuned), VISITOR, " What? ", settings, threading.Event())
+    assert (last.base.text, last.tuned.text, last.finished) == ("ab", "cde", True)
+    assert (last.base.tokens, last.tuned.tokens) == (2, 3)
+    (hers,), (his,) = base.begun, tuned.begun
+    assert hers.messages == his.messages
+    assert hers.settings == his.settings == settings.as_dict()
+    refused = list(compare(served(), VISITOR, " ", settings, threading.Event()))
+    assert [(pair.base.state, pair.tuned.status) for pair in refused] == [("failed", "Type a question first.")]
 
 
-def test_compare_takes_turns_and_frees_both() -> None:
-    log: list[str] = []
-    base, tuned = FakeEngine(("a", "b"), log=log, name="base "), FakeEngine(("c", "d", "e"), log=log, name="tuned ")
-    pairs = list(compare(served(base=base, tuned=tuned), "What?", threading.Event()))
-    written = [entry for entry in log if entry.startswith(("base ", "tuned "))]
-    assert written == ["base a", "tuned c", "base b", "tuned d", "tuned e"]
-    assert (pairs[-1].base.text, pairs[-1].tuned.text, pairs[-1].finished) == ("ab", "cde", True)
-    assert "asked What? at 0.0" in log
-    left = compare(served(base=base, tuned=tuned), "What?", threading.Event())
-    for _ in range(6):
-        next(left)
-    log.clear()
-    left.close()
-    assert log == ["freed", "freed"]
-    refused = list(compare(served(), " ", threading.Event()))
-    assert [pair.base.state for pair in refused] == ["failed"]
+def test_compare_stops_both_and_one_may_fail_alone() -> None:
+    both = {"base": FakeEngine(hangs=True), "tuned": FakeEngine(hangs=True)}
+    state, cancel = served(**both), threading.Event()
+    stream = compare(state, VISITOR, "What?", AskSettings.greedy(), cancel)
+    until(stream, lambda pair: pair.base.tokens == pair.tuned.tokens == 3)
+    cancel.set()
+    *_, last = stream
+    assert (last.base.state, last.tuned.state, last.finished) == ("stopped", "stopped", True)
+    waiting = unloaded()
+    (pair,) = compare(waiting, VISITOR, "What?", AskSettings.greedy(), threading.Event())
+    assert "base model is still waiting" in pair.tuned.status
+
+
+def evaluated(state: AppState, number: object = 4, formulation: object = "letter", sample: object = 0) -> list[Run]:
+    return list(evaluate(state, VISITOR, number, formulation, sample, threading.Event()))
 
 
 def test_evaluate_asks_the_published_questions_of_both_models() -> None:
     always_a, always_b = (FakeEngine(score=lambda option, best=best: -abs(best - ord(option))) for best in b"AB")
-    runs = list(evaluate(served(base=always_a, tuned=always_b), 4, "letter", 0, threading.Event()))
+    runs = [run for run in evaluated(served(base=always_a, tuned=always_b)) if run.state != "queued"]
     assert [len(run.rows) for run in runs] == [0, 1, 2, 3, 4]
     last = runs[-1]
     assert (last.state, last.total, last.left) == ("done", 4, 0.0)
     assert [row.question for row in last.rows] == draw(questions(), 4, 0)
-    assert {row.base for row in last.rows} == {0}
-    assert {row.tuned for row in last.rows} == {1}
+    assert [(row.base, row.tuned) for row in last.rows] == [(0, 1)] * 4
+    assert {row.base_logprobs for row in last.rows} == {(0.0, -1.0, -2.0, -3.0)}
     assert [row.base_right for row in last.rows] == [row.question.answer == "A" for row in last.rows]
     assert draw(questions(), 4, 0) == draw(questions(), 4, 0) != draw(questions(), 4, 1)
-    everything = draw(questions(), 25, 0)
+    everything = draw(questions(), MOST_QUESTIONS, 0)
     assert sorted(everything, key=questions().index) == questions() != everything  # drawn, not sorted back
 
 
@@ -132,150 +231,66 @@ def test_cloze_weighs_options_by_their_length() -> None:
     assert b"D. They are not there" in bytes(token for token in prompt if token < 256)
 
 
-def test_evaluate_stops_and_refuses() -> None:
+@pytest.mark.parametrize("side", ["base", "tuned"])
+def test_an_evaluation_stops_in_the_middle_of_a_question(side: str) -> None:
     cancel = threading.Event()
-    stream = evaluate(served(), 10, "letter", 0, cancel)
-    seen = [next(stream) for _ in range(3)]
+    stream = evaluate(served(**{side: FakeEngine(hangs=True)}), VISITOR, 3, "letter", 0, cancel)
+    next(stream)
+    threading.Timer(0.1, cancel.set).start()
+    *_, last = stream
+    assert (last.state, last.rows, last.left) == ("stopped", (), None)
+
+
+def test_an_evaluation_stops_between_questions_and_keeps_its_rows() -> None:
+    cancel = threading.Event()
+    stream = evaluate(served(), VISITOR, 10, "letter", 0, cancel)
+    until(stream, lambda run: len(run.rows) == 2)
     cancel.set()
-    rest = list(stream)
-    assert [len(run.rows) for run in seen] == [0, 1, 2]
-    assert [(run.state, len(run.rows)) for run in rest] == [("stopped", 2)]
-    assert "Stopped after 2 of 10<" in run_status(rest[-1])
-    assert "<p>2 questions, prompt: letter (chat).</p>" in summary(rest[-1])
-    for engines in ({"base": FakeEngine(busy=True)}, {"tuned": FakeEngine(busy=True)}):
-        cancel = threading.Event()
-        stream = evaluate(served(**engines), 3, "letter", 0, cancel)
-        next(stream)
-        threading.Timer(0.1, cancel.set).start()
-        assert [(run.state, len(run.rows)) for run in stream] == [("stopped", 0)]
-    wrong = [(number, "letter", 0) for number in (0, 26, -3, 2.5, None)]
-    wrong += [(3, "essay", 0), (3, "cloze", -1), (3, "cloze", 0.5)]
+    assert [(run.state, len(run.rows)) for run in stream] == [("stopped", 2)]
+
+
+def test_evaluations_wait_for_one_another_and_know_their_place() -> None:
+    state, cancel = served(base=FakeEngine(hangs=True)), threading.Event()
+    first = evaluate(state, VISITOR, 3, "letter", 0, cancel)
+    next(first)
+    held = threading.Thread(target=lambda: list(first))
+    held.start()
+    second = evaluate(state, Visitor("another", "127.0.0.1"), 3, "letter", 0, threading.Event())
+    waiting = until(second, lambda run: run.state == "queued" and run.place)
+    assert (waiting.place, waiting.wait, waiting.rows) == (2, None, ())
+    second.close()
+    cancel.set()
+    held.join()
+    state.models.scheduler.close()
+    assert state.models.scheduler.load().evaluations == 0
+
+
+def test_evaluate_refuses_what_it_cannot_do(caplog: pytest.LogCaptureFixture) -> None:
+    wrong = [(number, "letter", 0) for number in (0, 26, -3, 2.5, None, "4", True)]
+    wrong += [(3, "essay", 0), (3, ["letter"], 0), (3, "cloze", -1), (3, "cloze", 0.5)]
     for number, formulation, sample in wrong:
-        (run,) = evaluate(served(), number, formulation, sample, threading.Event())
-        assert (run.state, run.rows, summary(run), table(run)) == ("failed", (), "", "")
-        assert "whole number" in run_status(run) or "letter or cloze" in run_status(run)
+        (run,) = evaluated(served(), number, formulation, sample)
+        assert (run.state, run.rows) == ("failed", ())
+        assert "whole number" in run.problem or "letter or cloze" in run.problem
     failing = FakeEngine(score=lambda option: (_ for _ in ()).throw(RuntimeError("llama_decode returned 1")))
-    *_, run = evaluate(served(base=failing), 3, "letter", 0, threading.Event())
+    *_, run = evaluated(served(base=failing))
     assert run.state == "failed"
     assert "draw another sample" in run.problem
-
-
-def renamed(old: str, new: str) -> dict:
-    """The published figures with another prompt in place of one of theirs."""
-    return json.loads(json.dumps(metrics()).replace(old, new))
+    assert "could not be scored" in caplog.text
+    (run,) = evaluated(unloaded())
+    assert "test questions are still waiting" in run.problem
 
 
 def test_what_is_asked_live_is_put_as_the_published_figures_were() -> None:
     plain = FakeEngine()
-    models = served(tuned=plain)
-    models.published = renamed("cloze (chat)", "cloze (plain)")
-    *_, run = evaluate(models, 2, "cloze", 0, threading.Event())
+    state = served(tuned=plain)
+    state.models.published = json.loads(json.dumps(metrics()).replace("cloze (chat)", "cloze (plain)"))
+    run = evaluated(state, 2, "cloze")[-1]
     question = run.rows[0].question
     assert bytes(plain.asked[0][0]).decode() == f"Question: {question.question}\nAnswer:"
     assert [bytes(option).decode() for option in plain.asked[0][1]] == [f" {choice}" for choice in question.choices]
-    assert "<p>2 questions, prompt: cloze (plain).</p>" in summary(run)
-    *_, run = evaluate(models, 2, "letter", 0, threading.Event())
-    assert (run.prompt, plain.asked[-1][0][0]) == ("letter (chat)", ENCODER.im_start)
-    models.published = None
-    *_, run = evaluate(models, 2, "cloze", 0, threading.Event())
-    assert run.prompt == "cloze (chat)"
-
-
-def test_the_live_template_is_that_of_the_headlines_task_first() -> None:
-    both = renamed("cloze (chat)", "cloze (plain, 25 shots)")
-    both["models"]["base"]["results"].insert(0, {"task": "arc_easy", "formulation": "cloze (chat)", "metric": "acc"})
-    assert [live_template(both, name) for name in ("cloze", "letter")] == ["plain", "chat"]
-    assert live_template({"schema": 2, "models": [1]}, "cloze") == "chat"
-    models = served()
-    models.published = renamed("letter (chat)", "letter (chat, 1 shot)")
-    letter, cloze = (published_panel(models, prompt) for prompt in ("letter", "cloze"))
-    assert "prompt: letter (chat, 1 shot).</p><p>The live run cannot ask this way.</p>" in letter
-    assert letter.count("cannot ask this way") == 1
-    assert "cannot ask this way" not in cloze
-
-
-def finished_run() -> Run:
-    *_, run = evaluate(served(), 10, "letter", 0, threading.Event())
-    return run
-
-
-def test_the_table_shows_what_documents_wrote_as_text() -> None:
-    html = table(finished_run())
-    assert html.count('<td class="fn-question">') == 10
-    assert "&lt;img src=x onerror=" in html
-    assert HOSTILE not in html
-    assert "<b>Which" not in html
-
-
-def test_figures_of_a_run_are_wilson_intervals_and_a_verdict() -> None:
-    last = points([True, False, True, True])[-1]
-    assert (last.value, round(last.low, 4), round(last.high, 4)) == (0.75, 0.3006, 0.9544)
-    html = summary(finished_run())
-    assert "3<small> / 10</small>" in html
-    assert "30 %, interval 11 to 60" in html
-    assert "no difference shown" in html
-    assert "10 questions, prompt: letter (chat)." in html
-
-
-def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
-    result = headline(metrics())
-    assert [(line.title, line.value, line.n) for line in result.lines] == [
-        ("Base, full precision", 0.31, 200),
-        ("GGUF, as served here", 0.475, 200),
-    ]
-    assert (result.task, result.prompt, result.verdict[:21]) == ("research", "cloze (chat)", "better by 16.5 points")
-    with pytest.raises(ValueError, match="not in the known schema"):
-        headline({"schema": 1, "models": []})
-    models = served()
-    models.published = {**metrics(), "headline": {"task": "<b>", "formulation": "letter (chat)", "metric": "acc"}}
-    assert "<b>" not in published_panel(models, "letter")
-    assert [live_formulation(found) for found in (metrics(), models.published, None)] == ["cloze", "letter", None]
-    for prompt, asked in (("cloze (plain)", "cloze"), ("letter (chat, 5 shots)", None), ("chat (lm-eval)", None)):
-        other = {**metrics(), "headline": {"task": "research", "formulation": prompt, "metric": "acc"}}
-        assert live_formulation(other) == asked
-        models.published = other
-        assert ("cannot ask this way" in published_panel(models, "cloze")) == (asked is None)
-    models.published, models.unpublished = None, "demo/x@main: <none>"
-    assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(models, "letter")
-
-
-def test_the_published_panel_shows_the_selected_prompt_and_what_became_worse() -> None:
-    models = served()
-    models.published = metrics()
-    cloze, letter = (published_panel(models, prompt) for prompt in ("cloze", "letter"))
-    assert (cloze.count("<table"), letter.count("<table")) == (1, 2)
-    assert "59.0 %" not in cloze
-    assert letter.index("47.5 %") < letter.index("59.0 %") < letter.index("no difference shown (4.0 points")
-    for panel in (cloze, letter):
-        assert "<li>arc_easy, cloze (chat): worse by 9.0 points (95 % 2.0 to 16.0, p = 0.020).</li>" in panel
-        assert panel.count("better by 16.5 points") == 1
-    assert "200 questions of" in cloze
-    uneven = metrics()
-    uneven["models"]["gguf"]["results"][1]["n"] = 199
-    models.published = uneven
-    assert "200 / 199 questions of" in published_panel(models, "cloze")
-    lost = metrics()
-    lost["comparisons"][1] |= {"verdict": "worse by 4.0 points", "p_holm": 0.06}
-    models.published = lost
-    quoted = "worse by 4.0 points (Holm&#x27;s p = 0.060: one of 3 comparisons)"
-    assert f"<li>research, letter (chat): {quoted}.</li>" in published_panel(models, "cloze")
-    assert published_panel(models, "letter").count("worse by 4.0 points") == 1
-    models.published = {**lost, "comparisons": [{**line, "model": "merged"} for line in lost["comparisons"]]}
-    assert "None to show" not in published_panel(models, "letter")
-    models.published = {**lost, "comparisons": [{"task": "research"}]}
-    assert "not in the known schema" in published_panel(models, "letter")
-
-
-def test_numbers_are_rounded_as_people_read_them() -> None:
-    assert [seconds(value) for value in (0.0, 0.04, 0.1, 2.44, 9.97, 3600)] == [
-        *("under 0.1 s", "under 0.1 s", "0.1 s", "2.4 s", "10 s", "3,600 s"),
-    ]
-    assert [per_second(value) for value in (7.25, 99.94, 99.96, 3943.7)] == [
-        *("7.2 per second", "99.9 per second", "100 per second", "3,944 per second"),
-    ]
-    ticks = (number / 1000 for number in itertools.count())
-    options = {"temperature": 0.0, "cancel": threading.Event(), "clock": lambda: next(ticks)}
-    *_, last = answer(FakeEngine(), "What?", **options)
-    assert last.status == "Done · 3 tokens · 333 per second · under 0.1 s"
-    run = Run((), 3, "letter", left=0.02)
-    assert "0 of 3 questions · under 0.1 s left" in run_status(run)
+    assert run.prompt == "cloze (plain)"
+    assert evaluated(state, 2, "letter")[-1].prompt == "letter (chat)"
+    assert plain.asked[-1][0][0] == ENCODER.im_start
+    state.models.published = None
+    assert evaluated(state, 2, "cloze")[-1].prompt == "cloze (chat)"

@@ -1,243 +1,267 @@
-"""Settings, the loading of models behind the page, and how the page is put together; no browser, no network."""
+"""The loading of models behind the page: what is told, what is refused, and what goes on serving meanwhile."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
-from importlib.metadata import packages_distributions
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from qa.artifacts import ArtifactError, Reference
+from qa.chat_template import TemplateError
 from qa.engine import ModelFileError
-from space import credits, views
+from qa.repack_probe import Choice, Speeds
+from space import credits, last_good, loading
 from space import models as models_module
 from space.models import Models, NotReadyError, Part
-from space.settings import DEFAULT_MODEL, Settings, SettingsError, check_address
+from space.settings import DEFAULT_MODEL, Settings
 from space.stopping import Stops
-from tests.space_fakes import FakeEngine
+from tests.space_fakes import FakeEngine, FakeGeneration
 from tests.space_world import metrics, questions
-from tests.test_structure import imported
 
-ROOT = Path(__file__).parents[1]
-
-
-def test_settings_have_defaults_and_take_what_is_set() -> None:
-    settings = Settings.read({"FOOTNOTE_BASE": "a/b:c-q8_0.gguf", "FOOTNOTE_BASE_REVISION": "v2", "FOOTNOTE_DATA": " "})
-    assert settings.model == Reference(DEFAULT_MODEL, "main", None)
-    assert settings.base == Reference("a/b", "v2", "c-q8_0.gguf")
-    assert (settings.data.repository, settings.port) == ("footnote-ai/footnote-qwen2.5-3b-qa", 7860)
-    assert settings.host == "127.0.0.1"
-    assert Settings.read({"SPACE_ID": "somebody/space"}).host == "0.0.0.0"  # noqa: S104
-    assert Settings.read({"SPACE_ID": "somebody/space", "FOOTNOTE_HOST": "::1"}).host == "::1"
+GOOD, NEXT = "a" * 40, "b" * 40  # commits
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("FOOTNOTE_MODEL", "no-owner"), ("FOOTNOTE_DATA", "../../etc/passwd"), ("FOOTNOTE_PORT", "70000")],
-)
-def test_a_wrong_setting_is_one_line_that_names_the_variable(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=name) as caught:
-        Settings.read({name: value})
-    assert "\n" not in str(caught.value)
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """A Hub and a llama.cpp of dictionaries: `refused` holds what cannot be pulled or loaded, and why."""
+    world = SimpleNamespace(commit=GOOD, refused={}, loaded=[], asked=[], made=[], choices=[])
 
-
-def test_the_app_ends_with_code_2_and_that_line() -> None:
-    environment = {**os.environ, "FOOTNOTE_PORT": "seven"}
-    ended = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert ended.stderr == "error: FOOTNOTE_PORT='seven' is not a port; set it to a number from 1 to 65535\n"
-
-
-def test_the_app_prints_its_address_and_no_advice_to_open_a_tunnel() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "FOOTNOTE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, **options) as app:
-        first = app.stdout.readline()
-        time.sleep(0.5)
-        running = app.poll() is None
-        app.terminate()
-        rest = app.stdout.read()
-    assert (first, running, rest) == (f"The page is at http://127.0.0.1:{port}/\n", True, "")
-
-
-def test_a_taken_port_is_one_line_before_anything_is_built() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        environment = {**os.environ, "FOOTNOTE_PORT": str(port)}
-        ended = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == (
-        f"error: FOOTNOTE_PORT={port} cannot be had on 127.0.0.1 (Address already in use); set another\n"
-    )
-    check_address("127.0.0.1", port)
-    with pytest.raises(SettingsError, match=r"FOOTNOTE_HOST='192.0.2.1' is no address of this machine"):
-        check_address("192.0.2.1", port)
-
-
-def test_whatever_the_page_imports_is_among_what_the_space_installs() -> None:
-    files = [ROOT / "app.py", *(ROOT / "space").rglob("*.py"), *(ROOT / "qa").glob("*.py")]
-    heads = {name.split(".")[0] for path in files for name in imported(path)}
-    others = heads - set(sys.stdlib_module_names) - {"qa", "space"}
-    names = packages_distributions()
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    wanted = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
-    assert {"httpx2", "tqdm", "starlette", "yaml"} <= others
-    missing = {name for name in others if not {each.lower().replace("_", "-") for each in names[name]} & wanted}
-    assert not missing
-
-
-def test_the_app_imports_nothing_of_the_jobs() -> None:
-    """Neither torch nor its friends, nor the jobs: a Space would pay for them in minutes and gigabytes."""
-    unwanted = ("torch", "transformers", "datasets", "peft", "trl", "jobs", "local_hub")
-    check = f"import app, sys; print([name for name in {unwanted} if name in sys.modules])"
-    ended = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "[]"
-
-
-def test_the_loading_panel_tells_bytes_and_share() -> None:
-    part = Part("Fine-tuned model", Reference("a/b"), "FOOTNOTE_MODEL", "downloading", 482_500_000, 1_930_000_000)
-    assert "482.5 of 1,930.0 MB · 25 %" in views.loading([part])
-    broken = Part("Base model", Reference("a/b"), "FOOTNOTE_BASE", "failed", problem="<script>no</script>")
-    assert "&lt;script&gt;no" in views.loading([part, broken])
-    assert "<script>" not in views.loading([part, broken])
-    assert views.loading([Part("x", Reference("a/b"), "X", "ready")]) == ""
-
-
-def wait_until(models: Models, condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < limit, models.parts()
-        time.sleep(0.005)
-
-
-def test_models_load_behind_the_page_and_failures_can_be_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken, gate = {"base"}, threading.Event()
-
-    def pull(repository: str, *, progress: Callable, variable: str, **_: object) -> Path:
+    def pull(repository: str, *, filename: str | None, revision: str, progress: Callable, variable: str) -> Path:
+        world.asked.append((variable, revision))
         progress(3, 10)
-        if variable == "FOOTNOTE_MODEL":
-            gate.wait(5)
-        if variable == "FOOTNOTE_BASE" and broken:
-            raise ArtifactError(f"{repository}@main: no such repository; set {variable}")
-        return Path(f"{repository}.gguf")
+        if reason := world.refused.get(variable):
+            raise ArtifactError(f"{repository}@{revision}: {reason}")
+        commit = world.commit if revision == "main" else revision
+        path = tmp_path / variable / "snapshots" / commit / (filename or "model-q4_k_m.gguf")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"GGUF")
+        return path
 
-    monkeypatch.setattr(models_module, "pull_gguf", pull)
+    def load(path: Path, **options: Any) -> FakeEngine:
+        if reason := world.refused.get(path.parent.name) or world.refused.get("load"):
+            raise reason if isinstance(reason, Exception) else ModelFileError(f"{path}: {reason}")
+        world.loaded.append(options)
+        world.made.append(FakeEngine(name=str(path)))
+        return world.made[-1]
+
+    def check(path: Path, *_: object) -> None:
+        if reason := world.refused.get("template"):
+            raise TemplateError(reason)
+
+    monkeypatch.setattr(loading, "pull_gguf", pull)
+    monkeypatch.setattr(loading, "Engine", SimpleNamespace(load=load))
+    monkeypatch.setattr(loading, "check_template", check)
+    monkeypatch.setattr(loading, "pull_metrics", lambda **_: metrics())
+    monkeypatch.setattr(loading, "pull_about", lambda **_: "# About")
+    monkeypatch.setattr(loading, "pull_examples", lambda **_: None)
+    monkeypatch.setattr(loading, "pull_items", lambda **_: [])
     monkeypatch.setattr(models_module, "pull_rows", lambda *_, **__: questions())
-    monkeypatch.setattr(models_module, "pull_metrics", lambda *_, **__: metrics())
-    monkeypatch.setattr(models_module, "credit_of", lambda *_: None)
-    monkeypatch.setattr(models_module, "Engine", SimpleNamespace(load=lambda path, n_ctx: FakeEngine(name=str(path))))
-    models = Models(Settings.read({}))
+    monkeypatch.setattr(credits, "_licence", lambda *_: ("apache-2.0", ""))
+    monkeypatch.setattr(last_good.constants, "HF_HOME", str(tmp_path / "home"))
+    world.running = []
+    yield world
+    for models in world.running:
+        models.close()
+
+
+def started(world: SimpleNamespace, **environment: str) -> Models:
+    models = Models(Settings.read(environment))
+    world.running.append(models)
     models.start()
+    return models
+
+
+def settled(world: SimpleNamespace, models: Models | None = None, **environment: str) -> Models:
+    """Models of which nothing more will come by itself; given ones are told to try again."""
+    if models is None:
+        models = started(world, **environment)
+    else:
+        models.start()
+    models._thread.join(10)
+    assert models.settled
+    return models
+
+
+def test_models_load_behind_the_page_and_failures_can_be_retried(world: SimpleNamespace) -> None:
+    gate, pull = threading.Event(), loading.pull_gguf
+
+    def slowly(*place: str, progress: Callable, **options: Any) -> Path:
+        progress(3, 10)
+        gate.wait(5)
+        return pull(*place, progress=progress, **options)
+
+    world.refused["FOOTNOTE_BASE"] = "no such repository; set FOOTNOTE_BASE"
+    loading.pull_gguf = slowly  # the fixture's patch takes it back
+    models = started(world)
     models.start()  # a second visitor's click changes nothing
-    wait_until(models, lambda: models.parts()[0].done == 3)
+    while models.parts()[0].done != 3:
+        time.sleep(0.001)
     assert (models.parts()[0].phase, models.parts()[0].total, models.settled) == ("downloading", 10, False)
-    with pytest.raises(NotReadyError, match="still downloading"):
+    with pytest.raises(NotReadyError, match="model is still downloading"):
         models.engine("tuned")
+    with pytest.raises(NotReadyError, match="questions are still waiting"):
+        models.questions()
     gate.set()
-    wait_until(models, lambda: models.settled)
-    assert models.engine("tuned").name == f"{DEFAULT_MODEL}.gguf"
-    assert len(models.questions()) == 10
+    models._thread.join(10)
+    assert models.engine("tuned").name.endswith(f"{GOOD}/model-q4_k_m.gguf")
+    assert (len(models.questions()), models.about, models.published) == (10, "# About", metrics())
     with pytest.raises(NotReadyError, match="set FOOTNOTE_BASE"):
         models.engine("base")
-    broken.clear()
-    models._thread.join(5)
-    models.start()
-    wait_until(models, lambda: models.settled)
+    world.refused.clear()
+    settled(world, models)
     assert [part.phase for part in models.parts()] == ["ready"] * 3
+    assert len(world.made) == 2  # what was there stayed
 
 
-def test_a_damaged_model_is_refused_with_reason_and_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(path: Path, n_ctx: int) -> None:
-        if "BASE" in str(path):
-            raise ModelFileError(f"{path}: its vocabulary has no <|im_start|>")
-        raise ValueError("a fault of ours")
-
-    monkeypatch.setattr(models_module, "pull_gguf", lambda _, *, variable, **__: Path(f"/cache/{variable}.gguf"))
-    monkeypatch.setattr(models_module, "pull_rows", lambda *_, **__: questions()[:0])
-    monkeypatch.setattr(models_module, "pull_metrics", lambda *_, **__: metrics())
-    monkeypatch.setattr(models_module, "credit_of", lambda *_: None)
-    monkeypatch.setattr(models_module, "Engine", SimpleNamespace(load=load))
-    models = Models(Settings.read({}))
-    models.start()
-    wait_until(models, lambda: models.settled)
-    tuned, data, base = models.parts()
-    assert base.problem.endswith("its vocabulary has no <|im_start|>; set FOOTNOTE_BASE to another one")
-    assert "/cache" not in base.problem
+def test_a_damaged_model_is_refused_with_reason_and_variable(world: SimpleNamespace) -> None:
+    world.refused[GOOD] = "its vocabulary has no <|im_start|>"
+    models_module.pull_rows = lambda *_, **__: []  # the fixture's patch takes it back
+    tuned, data, _ = settled(world).parts()
+    assert (tuned.phase, tuned.notice) == ("failed", "")
+    assert tuned.problem == (
+        f"{DEFAULT_MODEL}@{GOOD}:model-q4_k_m.gguf: its vocabulary has no <|im_start|>; "
+        "set FOOTNOTE_MODEL to another one"
+    )
+    assert "no multiple-choice questions; set FOOTNOTE_DATA" in data.problem
+    world.refused[GOOD] = ValueError("a fault of ours")
+    tuned, *_ = settled(world).parts()
     assert tuned.problem == "It failed to load (ValueError); see the server's log."
-    assert "no multiple-choice questions" in data.problem
 
 
-CARDS = {
-    "---\nlicense: apache-2.0\n---\n# A model": ("apache-2.0", ""),
-    "---\nlicense: other\nlicense_name: qwen-research\nlicense_link: https://a.b/c\n---\n": (
-        "qwen-research",
-        "https://a.b/c",
-    ),
-    "---\nlicense: [mit, apache-2.0]\nlicense_link: 'javascript:alert(1)'\n---\n": ("mit, apache-2.0", ""),
-    "# No metadata": ("", ""),
-    "---\nlicense: mit\nlicense_link: [https://a.b]\n---\n": ("mit", ""),
-    "---\nlicense: 'mit\n---\n": ("not readable", ""),
-    "---\n- license\n- mit\n---\n": ("not readable", ""),
-    "---\nlicense: {name: mit}\n---\n": ("not readable", ""),
-    "---\n\tlicense: mit\n---\n": ("not readable", ""),
-    "---\nlicense: mit\nmodel-index: nonsense\n1: 2\n---\n": ("mit", ""),
-    f"---\nlicense: {'[' * 5000}\n---\n": ("not readable", ""),
-    "---\nlicense: m\xeft\n---\n".encode("latin-1"): ("not readable", ""),
-}
+def test_a_foreign_chat_template_is_refused_and_its_engine_freed(world: SimpleNamespace) -> None:
+    world.refused["template"] = "its chat template runs longer than 5 s"
+    tuned, _, base = settled(world).parts()
+    assert "its chat template runs longer than 5 s; set FOOTNOTE_MODEL" in tuned.problem
+    assert base.phase == "failed"
+    assert [engine.open for engine in world.made] == [False, False]
 
 
-@pytest.mark.parametrize(("card", "licence"), CARDS.items())
-def test_whatever_a_card_says_the_model_is_credited(
-    card: str | bytes, licence: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reason", ["FOOTNOTE_MODEL", NEXT])
+def test_after_a_restart_the_last_good_copy_serves_in_place_of_a_refused_one(
+    reason: str, world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_bytes(card if isinstance(card, bytes) else card.encode())
-    monkeypatch.setattr(credits, "hf_hub_download", lambda *_, **__: str(readme))
-    credit = credits.credit_of("Base model", Reference("a/b"), Path("/cache/snapshots/c0ffee/x.gguf"))
-    assert (credit.licence, credit.licence_link) == licence
-    assert (credit.repository, credit.revision) == ("a/b", "c0ffee")
-    assert views.escape(credit.licence or "see its card") in views.credits([credit])
+    settled(world)
+    world.commit, world.refused[reason] = NEXT, "cut short: 7 of 9 bytes"
+    if reason == "FOOTNOTE_MODEL":  # it cannot be pulled at all; the earlier copy is in the cache
+        pull = loading.pull_gguf
+        monkeypatch.setattr(loading, "pull_gguf", lambda name, *, revision, variable, **rest: pull(
+            name, revision=revision, variable=variable if revision == "main" else "cached", **rest))  # fmt: skip
+    models = settled(world)
+    tuned = models.parts()[0]
+    assert (tuned.phase, tuned.problem) == ("ready", "")
+    assert tuned.notice.startswith("Serves revision aaaaaaa, which loaded well before. Refused: ")
+    assert "cut short: 7 of 9 bytes" in tuned.notice
+    assert f"/{GOOD}/" in models.engine("tuned").name
+    assert models.credits["tuned"].revision == GOOD
+    world.refused.clear()
+    settled(world, models)
+    assert (models.parts()[0].notice, models.credits["tuned"].revision) == ("", NEXT)
 
 
-@pytest.mark.parametrize("failing", ["credit_of", "pull_metrics"])
-def test_trying_again_never_leaves_an_engine_behind(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Path] = []
-
-    def fault(*_: object, **__: object) -> None:
-        if "failed" not in seen:
-            raise RuntimeError("a fault of ours")
-
-    seen: list[str] = []
-    monkeypatch.setattr(models_module, "pull_gguf", lambda _, *, variable, **__: Path(f"/cache/{variable}.gguf"))
-    monkeypatch.setattr(models_module, "pull_rows", lambda *_, **__: questions())
-    monkeypatch.setattr(models_module, "pull_metrics", lambda *_, **__: metrics())
-    monkeypatch.setattr(models_module, "credit_of", lambda *_: None)
-    monkeypatch.setattr(models_module, failing, fault)
-    monkeypatch.setattr(models_module, "Engine", SimpleNamespace(load=lambda path, n_ctx: opened.append(path)))
-    models = Models(Settings.read({}))
-    models.start()
-    wait_until(models, lambda: models.settled)
+def test_another_repositorys_copy_is_never_served_instead(world: SimpleNamespace) -> None:
+    settled(world)
+    world.refused[GOOD] = "foreign"
+    models = settled(world, FOOTNOTE_MODEL="some/other")
     assert models.parts()[0].phase == "failed"
-    models._thread.join(5)
-    seen.append("failed")
+    assert "tuned" not in models.engines
+
+
+def test_trying_again_serves_on_until_the_new_engine_is_loaded(world: SimpleNamespace) -> None:
+    settled(world)
+    world.commit, world.refused[NEXT] = NEXT, "cut short"
+    models = settled(world)
+    old = models.engine("tuned")
+    settled(world, models)
+    assert models.engine("tuned") is old  # still refused, and still served
+    assert "cut short" in models.parts()[0].notice
+    world.refused.clear()
+    old._active.append(FakeGeneration([], {}))  # somebody is being answered
     models.start()
-    wait_until(models, lambda: models.settled)
+    while models.engine("tuned") is old:
+        time.sleep(0.001)
+    assert old.open
+    old._active.clear()
+    models._thread.join(10)
+    assert (old.open, models.engine("tuned").open, models.parts()[0].notice) == (False, True, "")
+
+
+def test_what_was_lost_of_the_memory_of_good_copies_is_written_anew(world: SimpleNamespace) -> None:
+    path = last_good._path()
+    path.parent.mkdir(parents=True)
+    for lost in ("", "[]", '{"tuned a/b": 7}', '{"tuned a/b": {"revision": 1}}'):
+        path.write_text(lost)
+        assert last_good.last_good("tuned", "a/b") is None
+    last_good.remember("tuned", Reference("a/b", GOOD, "x.gguf"))
+    last_good.remember("base", Reference("a/b", NEXT, "y.gguf"))
+    assert last_good.last_good("tuned", "a/b") == Reference("a/b", GOOD, "x.gguf")
+    assert [entry.name for entry in path.parent.iterdir()] == ["last_good.json"]
+
+
+@pytest.mark.parametrize("failing", ["credit_of", "pull_published"])
+def test_trying_again_never_leaves_an_engine_behind(
+    failing: str, world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(models_module, failing)
+    monkeypatch.setattr(models_module, failing, lambda *_: (_ for _ in ()).throw(RuntimeError("a fault of ours")))
+    models = settled(world)
+    assert models.parts()[0].phase == "failed"
+    monkeypatch.setattr(models_module, failing, real)
+    settled(world, models)
     assert [part.phase for part in models.parts()] == ["ready"] * 3
-    assert sorted(opened) == [Path("/cache/FOOTNOTE_BASE.gguf"), Path("/cache/FOOTNOTE_MODEL.gguf")]
+    assert sorted(engine.name for engine in world.made) == sorted(engine.name for engine in models.engines.values())
+
+
+def test_both_models_are_loaded_as_one_measurement_says(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = Choice(True, Speeds(130.0, 15.0), Speeds(77.0, 20.5), 3.1)
+    monkeypatch.setattr(loading, "choose", lambda path, n_threads: world.choices.append(n_threads) or choice)
+    models = settled(world, FOOTNOTE_THREADS="3", FOOTNOTE_PARALLEL="2")
+    assert world.choices == [3]
+    assert world.loaded == [{"n_ctx": 1024, "n_threads": 3, "parallel": 2, "repack": True}] * 2
+    facts = dict(models.facts())
+    assert facts["Fine-tuned model"] == f"{DEFAULT_MODEL} · model-q4_k_m.gguf · revision aaaaaaa · 0.00 GB"
+    assert (facts["Threads"], facts["Answers at once"]) == ("3", "2")
+    assert facts["Weights"] == (
+        "repacked; measured in 3.1 s: as stored 130 read and 15.0 written tokens per second, "
+        "repacked 77 read and 20.5 written tokens per second"
+    )
+
+
+@pytest.mark.parametrize(("value", "repack"), [("on", True), ("off", False)])
+def test_repacking_can_be_told(value: str, repack: bool, world: SimpleNamespace) -> None:
+    models = settled(world, FOOTNOTE_REPACK=value)
+    assert {options["repack"] for options in world.loaded} == {repack}
+    assert dict(models.facts())["Weights"].endswith(f"as FOOTNOTE_REPACK={value} says")
+    assert Models(Settings.read({})).facts() == []
+
+
+def test_what_is_published_beside_a_model_may_be_missing_or_broken(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(**place: str) -> None:
+        raise ArtifactError(f"{place['repository']}@{place['revision'][:7]}: not JSON")
+
+    for name in ("pull_metrics", "pull_about", "pull_examples", "pull_items"):
+        monkeypatch.setattr(loading, name, broken)
+    models = settled(world)
+    assert [part.phase for part in models.parts()] == ["ready"] * 3
+    assert (models.published, models.unpublished) == (None, f"{DEFAULT_MODEL}@aaaaaaa: not JSON")
+    assert (models.about, models.examples, models.items) == ("", None, [])
+    assert caplog.text.count("@aaaaaaa: not JSON") == 3
+
+
+def test_examples_of_another_file_are_not_shown(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for theirs in (True, False):
+        examples = SimpleNamespace(match=lambda path, theirs=theirs: theirs)
+        monkeypatch.setattr(loading, "pull_examples", lambda examples=examples, **_: examples)
+        assert settled(world).examples is (examples if theirs else None)
 
 
 def test_threads_do_not_undo_what_others_say_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,15 +288,3 @@ def test_a_stop_reaches_the_visitors_own_job_alone() -> None:
         assert not stops.stop("ann", "evaluate")
         assert (hers.is_set(), his.is_set()) == (True, False)
     assert not stops.stop("bob", "ask")
-
-
-def test_the_page_names_three_endpoints_and_starts_nothing() -> None:
-    from space.page import AppState, build
-
-    models = Models(Settings.read({}))
-    page = build(AppState(models))
-    public = [event.api_name for event in page.fns.values() if event.api_visibility == "public"]
-    assert public == ["ask", "compare", "evaluate"]
-    assert {event.concurrency_id for event in page.fns.values() if event.queue} == {"ask", "evaluate"}
-    assert page._queue.max_size == 16
-    assert models._thread is None

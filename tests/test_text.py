@@ -10,11 +10,9 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from space.text import JOINER, LATEX, safe_markdown
-from tests.test_page import browser, page, pytestmark  # noqa: F401 (fixtures)
+from space.text import JOINER, LATEX, megabytes, safe_markdown
+from tests.page_world import browser, in_browser, page  # noqa: F401 (fixtures)
 
-BROWSER = pytestmark
-pytestmark = []
 EVIL = "http://127.0.0.1:9/evil"
 HAZARDS = (
     r"\`[x](http://127.0.0.1:9/evil) <b>y</b> ![i](http://127.0.0.1:9/evil)\`",
@@ -112,7 +110,15 @@ def test_format_stays_and_code_between_fences_is_not_touched(written: str, shown
     assert safe_markdown(written) == shown
 
 
-@BROWSER[1]
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 kB"), (640_400, "640 kB"), (12_500_000, "12.5 MB"), (1_929_902_208, "1.93 GB")]
+)
+def test_sizes_read_as_people_write_them(count: int, shown: str) -> None:
+    assert megabytes(count) == shown
+
+
+@in_browser[0]
+@in_browser[1]
 def test_the_page_makes_no_element_of_it_either(page) -> None:  # noqa: F811
     """In the renderer that visitors have, which is another one (marked, KaTeX, Mermaid)."""
     with gr.Blocks(analytics_enabled=False) as blocks:
