@@ -40,6 +40,8 @@ class Engine:
         self._cache = PromptCache(context, model.im_end)
         self._stepping = threading.Lock()  # held while answers are computed together, so that nothing is freed
         self._slots: Slots | None = None  # made for the first of them: jobs need none
+        if parallel > 1:
+            self._opened()
 
     @classmethod
     def load(
@@ -58,16 +60,12 @@ class Engine:
         each in a window of `n_ctx` tokens of its own.
         """
         with ExitStack() as undo:
-            model = Model(path, repack=repack)
-            undo.callback(model.close)
+            model = undo.enter_context(closing(Model(path, repack=repack)))
             lora = model.adapter(adapter) if adapter else None  # before the context, which makes room for it
-            context = Context(model, n_ctx, n_threads or threads_for(path))
-            undo.callback(context.close)
+            context = undo.enter_context(closing(Context(model, n_ctx, n_threads or threads_for(path))))
             if lora is not None:
                 context.wear(lora)
             engine = cls(path.stem, model, context, parallel)
-            if parallel > 1:
-                engine._opened()
             undo.pop_all()
         return engine
 

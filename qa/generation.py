@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ class Generation:
 
     def pending(self, known: int, most: int) -> list[int]:
         """At most `most` tokens that are to be computed next, where the first `known` have been."""
-        return list(itertools.islice(itertools.chain(self.prompt, self.written), known, known + most))
+        return [*self.prompt, *self.written][known : known + most]
 
     def left(self, known: int) -> int:
         """How many tokens are to be computed before the next is drawn."""

@@ -8,7 +8,6 @@ special tokens out of what a visitor typed, and gives log-probabilities only wit
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections import deque
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import llama_cpp
 
 from qa.gguf_file import GgufError, check_gguf
+from qa.machine import cores
 from qa.prompts import IM_END, IM_START, PromptEncoder, as_plain_text
 
 SMALL_FILE = 64 << 20  # bytes; below, waiting for a second thread costs more than it saves (up to 50 × on busy cores)
@@ -25,8 +25,8 @@ _complaints: deque[str] = deque(maxlen=12)
 
 
 def threads_for(path: Path) -> int:
-    """Threads for a model file: every core that this process may use, or one for a tiny file."""
-    return 1 if path.stat().st_size < SMALL_FILE else len(os.sched_getaffinity(0))
+    """Threads for a model file: every core that this process may use (`cores`), or one for a tiny file."""
+    return 1 if path.stat().st_size < SMALL_FILE else cores()
 
 
 class ModelFileError(ValueError):
@@ -46,22 +46,9 @@ class Model:
     """
 
     def __init__(self, path: Path, *, repack: bool = False) -> None:
-        try:
-            check_gguf(path)
-        except GgufError as error:
-            raise ModelFileError(str(error)) from None
         self.path = path
         self._open = threading.Lock()  # held while the vocabulary is read, so that it is not freed meanwhile
-        llama_cpp.llama_log_set(_keep_complaints, None)
-        _complaints.clear()
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.use_extra_bufts = repack
-        if repack:  # read, not mapped: mapped pages would stay beside the repacked copy (3.4 GB for a 3B, not 2.1)
-            parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
-        parameters.n_gpu_layers = 0
-        self.pointer = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
-        if not self.pointer:
-            raise ModelFileError(f"{path}: llama.cpp cannot load it ({reason()})")
+        self.pointer = _loaded(path, repack)
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.pointer)
         self.size = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
         try:
@@ -115,11 +102,7 @@ class Model:
 
     def adapter(self, path: Path) -> llama_cpp.llama_adapter_lora_p:
         """Load a LoRA adapter in GGUF, which lives as long as the model. Raises `ModelFileError`."""
-        try:
-            check_gguf(path)
-        except GgufError as error:
-            raise ModelFileError(str(error)) from None
-        _complaints.clear()
+        _check(path)
         found = llama_cpp.llama_adapter_lora_init(self.pointer, str(path).encode())
         if not found:
             raise ModelFileError(f"{path}: llama.cpp cannot put it on this model ({reason()})")
@@ -131,6 +114,29 @@ class Model:
             pointer, self.pointer = self.pointer, None
             if pointer:
                 llama_cpp.llama_model_free(pointer)
+
+
+def _loaded(path: Path, repack: bool) -> llama_cpp.llama_model_p:
+    llama_cpp.llama_log_set(_keep_complaints, None)
+    _check(path)
+    parameters = llama_cpp.llama_model_default_params()
+    parameters.use_extra_bufts = repack
+    if repack:  # read, not mapped: mapped pages would stay beside the repacked copy (3.4 GB for a 3B, not 2.1)
+        parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+    parameters.n_gpu_layers = 0
+    pointer = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+    if not pointer:
+        raise ModelFileError(f"{path}: llama.cpp cannot load it ({reason()})")
+    return pointer
+
+
+def _check(path: Path) -> None:
+    """Refuse a file that llama.cpp must not see, and begin anew to listen to what it says of this one."""
+    try:
+        check_gguf(path)
+    except GgufError as error:
+        raise ModelFileError(str(error)) from None
+    _complaints.clear()
 
 
 def reason() -> str:

@@ -1,26 +1,27 @@
 """Are a file's weights faster repacked on this machine? Measured when it starts, since processors differ.
 
-Weights laid out anew for wide instructions were 24 % slower at prompts and 1.3 GB larger on AVX2, and faster at
-generation on AVX-512; so a few tokens are timed each way, one model in memory at a time.
+Weights of a 3B (Q4_K_M, two threads) laid out anew for wide instructions were 1.3 GB larger, and 24 % slower at prompts
+on two cores of an AMD EPYC with AVX2, but faster at generation on two with AVX-512; so a few tokens are timed each way,
+one model in memory at a time.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from qa.llama import Context, Model
 from qa.llama_model import SMALL_FILE
+from qa.machine import free_memory
 
-WARM, PROMPT, GENERATED = 8, 64, 6  # tokens: 2 s both ways for a 3B on two cores, loading apart
-ANSWER = 96  # tokens of an ordinary answer, for weighing prompt against generation
-BUSY = (
-    40.0  # seconds for PROMPT and ANSWER tokens, beyond which the processor is slow or busy and timing it says little
-)
+PIECE = 16  # tokens of a prompt that are timed together
+BUDGET = 0.75  # seconds of timing prompts, and again of generation, each way: some 3 s in all, loading apart
+AT_LEAST = 3  # generated tokens, however slow the machine
+PROMPT, ANSWER = 64, 96  # tokens of a short question and an ordinary answer, for weighing the one against the other
+BUSY = 40.0  # seconds for both, beyond which the machine is slow or busy: 3 tokens of the other way would say little
 GAIN = 0.95  # of the seconds, at most, for which repacking is worth its slower start
 SEQUENCE = 0
 
@@ -40,7 +41,7 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Choice:
-    """Whether to repack, what was measured (None: it was not), and the seconds that measuring took."""
+    """Whether to repack, what was measured (None: it was not), and the seconds it took with loading."""
 
     repack: bool
     plain: Speeds | None
@@ -64,27 +65,22 @@ def choose(path: Path, *, n_threads: int) -> Choice:
 def measure(path: Path, *, n_threads: int, repack: bool) -> Speeds:
     """Load the file, time it and free it. Raises `ModelFileError`."""
     with closing(Model(path, repack=repack)) as model, closing(Context(model, 256, n_threads, slots=1)) as context:
-        _read(context, 0, WARM)  # the first computation fetches the weights
-        context.forget(SEQUENCE)
-        prompt = _timed(lambda: _read(context, 0, PROMPT))
-        generation = _timed(lambda: [_read(context, PROMPT + place, 1) for place in range(GENERATED)])
-    return Speeds(PROMPT / prompt, GENERATED / generation)
+        _seconds(context, 1)  # the first computation fetches the weights
+        return Speeds(PIECE / _typical_seconds(context, PIECE, at_least=1), 1 / _typical_seconds(context, 1, AT_LEAST))
 
 
-def _read(context: Context, start: int, count: int) -> None:
-    tokens = [(1000 + 7 * place) % context.model.size for place in range(start, start + count)]
-    context.decode(tokens, range(start, start + count), [SEQUENCE] * count, [count - 1])
-    context.logits([count - 1])  # llama.cpp may return before it has computed; asking for the result waits for it
+def _typical_seconds(context: Context, count: int, at_least: int) -> float:
+    """The median of computing so many tokens, as often as BUDGET lasts: one that was disturbed does not count."""
+    times: list[float] = []
+    while len(times) < at_least or sum(times) < BUDGET:
+        times.append(_seconds(context, count))
+    return median(times)
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _seconds(context: Context, count: int) -> float:
     begun = time.perf_counter()
-    work()
+    context.forget(SEQUENCE)
+    tokens = [(1000 + 7 * place) % context.model.size for place in range(count)]
+    context.decode(tokens, range(count), [SEQUENCE] * count, [count - 1])
+    context.likeliest(count - 1)  # llama.cpp may return before it has computed; asking for the result waits for it
     return time.perf_counter() - begun
-
-
-def free_memory() -> int:
-    """Bytes that Linux could give out; unlimited where it does not say."""
-    told = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable:\s+(\d+) kB", told.read_text(encoding="utf-8")) if told.exists() else None
-    return int(found[1]) * 1024 if found else 1 << 62

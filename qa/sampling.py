@@ -49,13 +49,17 @@ class Sampler:
 
     def __init__(self, draw: Draw, model: Model, grammar: str = "") -> None:
         self._grammar = _grammar(model, grammar) if grammar else None
+        self._likeliest = draw.temperature <= 0 and draw.repeat_penalty == 1
         self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         for part in _parts(draw, model.size):
             llama_cpp.llama_sampler_chain_add(self._chain, part)
 
     def next(self, context: Context, index: int = -1) -> int:
         """A token to follow position `index` of the last batch."""
-        token = llama_cpp.llama_sampler_sample(self._chain, context.pointer, index)
+        if self._likeliest:
+            token = context.likeliest(index)
+        else:
+            token = llama_cpp.llama_sampler_sample(self._chain, context.pointer, index)
         return token if self._grammar is None else self._held(token, context, index)
 
     def _held(self, token: int, context: Context, index: int) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import pytest
 
 from qa.engine import Aborted, Chunk, Engine, Generation
-from qa.prompts import ask_messages
+from qa.llama import Context
+from qa.prompts import Message, ask_messages
 from tests.batching import QUESTIONS, begin, finish, text, write
 from tests.tiny import tiny_gguf, tiny_model
 
@@ -74,6 +77,80 @@ def test_a_computation_that_serves_one_alone_is_aborted_and_rewound(
     assert chunk.read_tokens < chunk.prompt_tokens - 50  # of the chunk nothing counts
     assert engine.free == 4
     assert write(engine, long) == expected
+
+
+@pytest.fixture
+def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A model that takes a while for a prompt, which it reads in two parts of one computation."""
+    tiny_model(tmp_path / "model", layers=4, width=256)
+    monkeypatch.setattr("qa.slots.CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr("qa.slots.SLOT_BATCH", 512)
+    with Engine.load(tiny_gguf(tmp_path / "model", tmp_path / "wide.gguf"), n_ctx=1024, parallel=4) as engine:
+        engine._slots._chunk = 512
+        yield engine
+
+
+class Watched:
+    """A context's `decode`: how long each took, and what one that was stopped in its middle left in the cache."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.decode, self.begun = context, context.decode, threading.Event()
+        self.seconds: list[float] = []
+        self.left = 0
+
+    def __call__(self, tokens: list[int], positions: list[int], sequences: list[int], wanted: list[int]) -> None:
+        asked_before, started = self.context._flag.raw[0], time.perf_counter()
+        self.begun.set()
+        try:
+            self.decode(tokens, positions, sequences, wanted)
+        except Aborted:
+            self.left = 0 if asked_before else held(self.context, sequences[0]) - positions[0]
+            raise
+        finally:
+            self.seconds.append(time.perf_counter() - started)
+
+
+def held(context: Context, sequence: int) -> int:
+    return llama_cpp.llama_memory_seq_pos_max(context.memory, sequence) + 1
+
+
+def interrupted_after(engine: Engine, watched: Watched, delay: float, messages: list[Message]) -> Chunk:
+    """The end of an answer that another thread interrupts so long after its first computation began."""
+
+    def interrupt() -> None:
+        watched.begun.wait()
+        time.sleep(delay)
+        engine.interrupt(generation)
+
+    watched.begun.clear()
+    generation = begin(engine, messages)
+    threading.Thread(target=interrupt, daemon=True).start()
+    return finish(engine)[generation][-1]
+
+
+def forget(engine: Engine) -> None:
+    engine._slots._context.forget(-1)
+    for slot in engine._slots._slots:
+        slot.past = []
+
+
+def test_what_an_aborted_computation_left_in_the_cache_is_dropped(
+    wide: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, long = wide._slots._context, ask_messages("another " * 85)
+    count, watched = len(wide.encoder.prompt(long)), Watched(context)
+    assert 400 < count <= 512
+    monkeypatch.setattr(context, "decode", watched)
+    fresh = write(wide, long, max_tokens=8)
+    for attempt in range(100):  # until the first part was computed and the second was not
+        forget(wide)
+        last = interrupted_after(wide, watched, watched.seconds[0] * (0.5 + 0.05 * (attempt % 10)), long)
+        if watched.left:
+            break
+    assert watched.left == 256
+    assert (last.finish, last.read_tokens, last.prompt_tokens) == ("cancelled", 0, count)
+    assert [held(context, sequence) for sequence in range(4)] == [0] * 4
+    assert write(wide, long, max_tokens=8) == fresh
 
 
 def test_a_computation_shared_with_others_is_not_aborted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,28 @@ def test_chunks_grow_with_the_speed_of_the_machine(engine: Engine, monkeypatch: 
     assert max(sizes) > 192  # a tiny model reads thousands of tokens a second
 
 
+@pytest.mark.parametrize(
+    ("tokens", "chunk", "expected"),
+    [
+        (300, 256, [236, 64]),  # not 256 and 44
+        (319, 256, [255, 64]),
+        (320, 256, [256, 64]),
+        (256, 256, [256]),
+        (150, 128, [86, 64]),
+        (100, 64, [64, 36]),  # a slow machine: others do not wait for more than 64
+    ],
+)
+def test_no_short_rest_of_a_prompt_is_left_where_that_can_be(
+    tokens: int, chunk: int, expected: list[int], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qa.slots.CHUNK_SECONDS", chunk / 64 * 1e-9 if chunk == 64 else 1e9)
+    monkeypatch.setattr(type(engine.encoder), "prompt", lambda self, messages: [40 + n % 97 for n in range(tokens)])
+    sizes = counted(engine, monkeypatch)
+    engine._slots._chunk = chunk
+    write(engine, QUESTIONS[0], max_tokens=1)
+    assert sizes == expected
+
+
 def test_a_follow_up_goes_on_in_its_slot_and_others_leave_it_alone(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +148,34 @@ def test_a_follow_up_goes_on_in_its_slot_and_others_leave_it_alone(
     monkeypatch.setattr(type(engine.encoder), "prompt", lambda self, messages: longer)
     write(engine, QUESTIONS[2], max_tokens=1)
     assert sum(sizes) == len(longer) - len(past)
+
+
+def test_asking_again_leaves_other_conversations_in_their_slots(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for question in QUESTIONS:
+        write(engine, question, max_tokens=60, temperature=1.5)
+    pasts = [list(slot.past) for slot in engine._slots._slots]
+    prompt = engine.encoder.prompt(QUESTIONS[1])
+    assert len(pasts[1]) > len(prompt) / 0.9  # a long answer: little of what the slot holds is the question
+    sizes = counted(engine, monkeypatch)
+    for _ in range(5):
+        write(engine, QUESTIONS[1], max_tokens=60, temperature=1.5)
+    after = [slot.past for slot in engine._slots._slots]
+    assert after == pasts
+    assert set(sizes) == {1}
+
+
+def test_of_slots_that_hold_the_same_the_free_one_goes_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (begin(engine, QUESTIONS[0], max_tokens=limit) for limit in (60, 2))
+    while not second.ended:
+        engine.step()
+    shared: list[tuple[int, int]] = []
+    monkeypatch.setattr(engine._slots._context, "share", lambda *places: shared.append(places))
+    third = begin(engine, QUESTIONS[0], max_tokens=2)
+    assert not first.ended
+    assert [slot.generation for slot in engine._slots._slots] == [first, third, None, None]
+    assert shared == []
 
 
 def test_a_question_asked_again_elsewhere_is_copied_while_it_is_answered(
@@ -180,8 +230,14 @@ def test_every_slot_can_be_full_beside_a_scored_question(path: Path) -> None:
         chunks = finish(full)
         assert all(chunks[one][-1].prompt_tokens + chunks[one][-1].tokens <= 128 for one in generations)
         assert full.option_logprobs([40] * 100, [[41] * 28]) == score
+        ended = []
         for round in range(6):
-            write(full, ask_messages(f"{round} " * 20), max_tokens=300, temperature=2.0)
+            generation = begin(full, ask_messages(f"{round} " * 20), max_tokens=300, temperature=2.0, seed=round)
+            ended.append(finish(full)[generation][-1])
+        assert all(chunk.tokens > 0 for chunk in ended)
+        full_ones = [chunk for chunk in ended if chunk.finish == "length"]
+        assert len(full_ones) >= 2
+        assert all(chunk.prompt_tokens + chunk.tokens == 128 for chunk in full_ones)
 
 
 def test_a_seed_draws_the_same_answer_beside_others(engine: Engine) -> None:

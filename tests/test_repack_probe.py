@@ -67,11 +67,31 @@ def test_where_memory_is_short_nothing_is_measured(
     assert choose(path, n_threads=2).repack
 
 
-def test_free_memory_is_what_linux_says() -> None:
-    assert 1 << 20 < repack_probe.free_memory() < 1 << 50
+@pytest.mark.parametrize(
+    ("seconds", "prompts", "tokens"),
+    [
+        (0.25, 3, 3),  # the budget holds three of each
+        (4.0, 1, 3),  # a slow machine: no more than is needed
+        (0.125, 6, 6),
+    ],
+)
+def test_timing_ends_with_its_budget(
+    seconds: float, prompts: int, tokens: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+    monkeypatch.setattr(repack_probe, "_seconds", lambda context, count: timed.append(count) or seconds)
+    assert measure(path, n_threads=1, repack=False) == Speeds(16 / seconds, 1 / seconds)
+    assert timed == [1, *[16] * prompts, *[1] * tokens]  # the first fetches the weights
+
+
+def test_a_disturbed_computation_does_not_count(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([9.0, 0.2, 0.2, 0.2, 0.2, 0.05, 0.05, 0.65])
+    monkeypatch.setattr(repack_probe, "_seconds", lambda context, count: next(seconds))
+    assert measure(path, n_threads=1, repack=False) == Speeds(80.0, 20.0)
 
 
 def test_a_model_is_timed_and_freed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repack_probe, "BUDGET", 0.01)
     closed = []
     for kind in ("Model", "Context"):
         close = getattr(repack_probe, kind).close
