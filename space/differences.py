@@ -32,14 +32,18 @@ class Marked:
 
 
 def mark(left: str, right: str) -> Marked:
-    """Compare two answers by words; spaces and line breaks stay as they are and make no difference."""
+    """Compare two answers by words; spaces and line breaks stay as they are and make no difference.
+
+    Where they have no wording in common nothing is marked: all of it would be.
+    """
     words = [_WORD.findall(text.strip()) for text in (left, right)]
     plain = [[word for _, word in side[:MOST_WORDS]] for side in words]
     blocks = _shared(*plain)
     spans = ([(a, a + n) for a, _, n in blocks], [(b, b + n) for _, b, n in blocks])
     count = sum(map(len, words))
     shared = 2 * sum(n for *_, n in blocks) / count if count else 1.0
-    return Marked(_draw(words[0], spans[0]), _draw(words[1], spans[1]), shared)
+    draw = _draw if blocks else lambda side, _: _text(side)
+    return Marked(draw(words[0], spans[0]), draw(words[1], spans[1]), shared)
 
 
 def _shared(left: list[str], right: list[str]) -> list[tuple[int, int, int]]:
