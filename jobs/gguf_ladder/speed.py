@@ -7,7 +7,6 @@ ratio of each round's pair.
 from __future__ import annotations
 
 import itertools
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from statistics import median
 
 from jobs.progress import bar
 from qa.llama import Context
+from qa.machine import cores
 
 PROMPT, GENERATED = 128, 16  # tokens: read in one batch, then one at a time
 ROUNDS = 5
@@ -64,8 +64,8 @@ def _rates(context: Context, tokens: Sequence[int]) -> Rates:
 
 def machine_name(n_threads: int) -> str:
     """For example `2 threads of 2 cores, AMD EPYC 7B13`."""
-    cores = len(os.sched_getaffinity(0))
-    return f"{n_threads} thread{'s' * (n_threads > 1)} of {cores} core{'s' * (cores > 1)}, {cpu_name()}"
+    count = cores()
+    return f"{n_threads} thread{'s' * (n_threads > 1)} of {count} core{'s' * (count > 1)}, {cpu_name()}"
 
 
 def cpu_name() -> str:
