@@ -17,14 +17,14 @@ def main() -> None:
     try:
         settings = Settings.read(os.environ)
         check_address(settings.host, settings.port)
+        with StartingPage(settings.host, settings.port, settings.title):
+            from space.serving import Serving  # Gradio with it: 2.4 s
+
+            serving = Serving(settings)
+        serving.launch()
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    with StartingPage(settings.host, settings.port, settings.title):
-        from space.serving import Serving  # Gradio with it: 2.4 s
-
-        serving = Serving(settings)
-    serving.launch()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from jobs.errors import UserError
 from jobs.step import file_sha256
+from qa.redaction import redact
 
 Kind = Literal["model", "dataset"]
 Content = Path | bytes
@@ -120,7 +121,7 @@ def explain(error: BaseException | None, subject: str) -> UserError:
         if isinstance(error, ValueError):
             return UserError(f"{subject}: {hub} does not take it ({' '.join(str(error).split())}); nothing was changed")
         return UserError(f"{subject}: the Hub at {hub} cannot be reached ({error}); check the network or HF_ENDPOINT")
-    status, said = error.response.status_code, error.server_message or "no reason given"
+    status, said = error.response.status_code, redact(error.server_message or "no reason given")
     advice = {
         401: "the token is not known there; run `hf auth login` or set HF_TOKEN",
         402: "a paid plan is needed there",

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     IncompleteSnapshotError,
     LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -32,6 +33,7 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from qa.artifacts import ArtifactError, MissingFileError, Reference
+from qa.redaction import redact
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -41,7 +43,7 @@ def list_files(repository: str, revision: str, variable: str) -> list[str]:
     try:
         found = HfApi().model_info(repository, revision=revision)  # one request: a listing is repeated for 23 s
         return [entry.rfilename for entry in found.siblings or []]
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError) as error:
         if _is_answer(error):
             raise ArtifactError(_explain(error, Reference(repository, revision), variable)) from None
         return _cached_files(repository, revision, variable, error)
@@ -111,7 +113,12 @@ def _is_answer(error: Exception) -> bool:
 
 
 def _explain(error: Exception, reference: Reference, variable: str) -> str:
-    """One line for any failure of the Hub's client; the order matters, since some classes are kinds of others."""
+    """One line for any failure of the Hub's client, without what was secret in the request or the Hub's address."""
+    return " ".join(redact(_reason(error, reference, variable)).split())
+
+
+def _reason(error: Exception, reference: Reference, variable: str) -> str:
+    """The order matters, since some classes are kinds of others."""
     hub = constants.ENDPOINT
     match error:
         case GatedRepoError():
@@ -127,7 +134,7 @@ def _explain(error: Exception, reference: Reference, variable: str) -> str:
         case HfHubHTTPError():
             status, said = error.response.status_code, error.server_message or "no reason given"
             return f"{reference}: {hub} answered {status} ({said}); try again later"
-        case LocalEntryNotFoundError() | httpx2.HTTPError():
+        case LocalEntryNotFoundError() | OfflineModeIsEnabled() | httpx2.HTTPError():
             return f"{reference}: {hub} cannot be reached and no copy is here; check the network or HF_ENDPOINT"
     return f"{reference}: cannot be stored here ({error}); check the disk and HF_HOME"
 

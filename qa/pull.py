@@ -31,6 +31,8 @@ from qa.published_files import Examples, PublishedItem
 from qa.records import Question, Record, RecordError, parse_record, read_records
 from qa.retrieval import FILES, MANIFEST
 
+_refused: set[Path] = set()  # files, by their commits, that were damaged when downloaded a second time too
+
 MOST_ABOUT, MOST_EXAMPLES, MOST_ITEMS = 65_536, 262_144, 16 * 2**20  # bytes
 
 R = TypeVar("R", bound=Record)
@@ -47,23 +49,28 @@ def pull_gguf(
     """The path of a whole GGUF file of a repository; without a name, of its one Q4_K_M file.
 
     `progress(done, total)` is called in bytes while it is downloaded, and once when it is there. A copy that was
-    damaged on this disk is downloaded again.
+    damaged on this disk is downloaded again, once for each commit.
     """
     filename = filename or pick_gguf(list_files(repository, revision, variable), variable)
     reference = Reference(repository, revision, filename)
     path = fetch(reference, "model", variable, progress)
-    try:
-        check_gguf(path)
-    except GgufError:
+    if path not in _refused and _damage(path):
         path = fetch(reference, "model", variable, progress, again=True)
-    try:
-        check_gguf(path)
-    except GgufError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise ArtifactError(f"{reference}: {reason}; publish it again, or set {variable} to another one") from None
+    if damage := _damage(path):
+        _refused.add(path)
+        raise ArtifactError(f"{reference}: {damage}; publish it again, or set {variable} to another one")
     if progress:
         progress(path.stat().st_size, path.stat().st_size)
     return path
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a GGUF file; empty where it is whole."""
+    try:
+        check_gguf(path)
+    except GgufError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
 
 
 def pull_rows(

@@ -10,6 +10,7 @@ from space import about_views as views
 from space.late import Late
 from space.state import AppState
 from space.text import LATEX
+from space.views import status
 from space.widgets import LIGHT, html
 
 
@@ -39,8 +40,8 @@ def _watch_papers(page: gr.Blocks, state: AppState, facts: gr.HTML, again: gr.Bu
         return views.facts(state), button, gr.Timer(active=not library.settled)
 
     def load_again() -> tuple[Any, ...]:
-        library.start()
-        return views.facts(state), gr.update(visible=False), gr.Timer(active=True)
+        wait = library.start()
+        return views.facts(state) + status("stopped", wait), gr.update(visible=bool(wait)), gr.Timer(active=not wait)
 
     shown = [facts, again, timer]
     page.load(look, None, shown, **LIGHT)

@@ -6,14 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 
+from qa.artifacts import MODEL_VARIABLE
 from space.library import Library
 from space.settings import Settings, Variable
 from space.state import AppState
 from space.text import escape, safe_markdown
 
 UNKNOWN_ADDRESS = "https://NAMESPACE-SPACE.hf.space"
+HEADING = "## About this model"
 NO_ABOUT = (
-    "## About this model\n\nThe model's repository says nothing of it to visitors: it has no `space/about.md`. "
+    f"{HEADING}\n\nThe model's repository says nothing of it to visitors: it has no `space/about.md`. "
     "Its card is linked at the foot of this page."
 )
 _HOST = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
@@ -22,10 +24,14 @@ _HELD = re.compile("\ue000(\\d+)\ue001")
 
 
 def about(state: AppState) -> str:
-    """What the model's repository says of it, or that it says nothing; empty while it is being fetched."""
-    if state.models.about:
-        return linked_markdown(state.models.about)
-    return NO_ABOUT if state.models.settled else ""
+    """What the model's repository says of it, or why there is nothing; empty while it is being fetched."""
+    models = state.models
+    if models.about:
+        return linked_markdown(models.about)
+    if not models.settled:
+        return ""
+    problem = models.unsaid or next(part.problem for part in models.parts() if part.variable == MODEL_VARIABLE)
+    return f"{HEADING}\n\n{safe_markdown(problem)}" if problem else NO_ABOUT
 
 
 def linked_markdown(text: str) -> str:

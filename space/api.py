@@ -75,9 +75,7 @@ class Endpoints:
         seed: int = DEFAULT.seed,
         length: int = DEFAULT.max_tokens,
     ) -> Iterator[str]:
-        """Ask a small language model that was fine-tuned on papers. It answers from memory and may be wrong.
-
-        Check what it says with search_papers.
+        """Ask a small model that was fine-tuned on papers. It may be wrong: check what it says with search_papers.
 
         Args:
             question: what to ask, at most 600 characters
@@ -89,9 +87,8 @@ class Endpoints:
             the answer so far, as Markdown with LaTeX; the last one is whole
         """
         settings = AskSettings.clamped(temperature=temperature, seed=seed, max_tokens=length)
-        turns, cancel = cast("list[tuple[str, str]]", history or []), threading.Event()
-        answers = stream_answer(self._state, visitor_of(request), turns, question, settings, cancel)
-        for answer in self._heard(answers, request):
+        asked = stream_answer(self._state, visitor_of(request), _turns(history), question, settings, threading.Event())
+        for answer in self._heard(asked, request):
             _tell(_checked(answer), settings.max_tokens)
             yield answer.text
 
@@ -113,9 +110,8 @@ class Endpoints:
         Returns:
             under `base` and `tuned`: text (Markdown), state, status, tokens and seconds so far
         """
-        settings = AskSettings.clamped(
-            **GREEDY.as_dict() | {"temperature": temperature, "seed": seed, "max_tokens": length}
-        )
+        chosen = {"temperature": temperature, "seed": seed, "max_tokens": length}
+        settings = AskSettings.clamped(**GREEDY.as_dict() | chosen)
         pairs = stream_answers(self._state, visitor_of(request), question, settings, threading.Event())
         for pair in self._heard(pairs, request):
             _tell(_checked(pair.base), settings.max_tokens)
@@ -172,6 +168,10 @@ class Endpoints:
                 if not is_listening(self._page, str(request.session_hash)):
                     return
                 yield state
+
+
+def _turns(history: list[list[str]] | None) -> list[tuple[str, str]]:
+    return cast("list[tuple[str, str]]", history or [])  # whatever a program sends is looked at where it is asked
 
 
 def _checked(answer: Answer) -> Answer:

@@ -9,6 +9,8 @@ from qa.statistics import wilson
 from space.answering import Answer
 from space.compare import Pair
 from space.evaluate import Row, Run
+from space.library import Library
+from space.models import Part
 from space.state import AppState
 
 
@@ -108,30 +110,23 @@ def _row(row: Row) -> dict[str, str]:
 
 def condition(state: AppState) -> dict[str, Any]:
     """What is loaded at which commit, and how many are being answered and wait."""
-    load, commits = state.models.scheduler.load(), state.models.credits
-    parts = [
-        {
-            "title": part.title,
-            "repository": part.reference.repository,
-            "revision": part.reference.revision,
-            "phase": part.phase,
-            "problem": part.problem,
-        }
-        for part in state.models.parts()
-    ]
-    library = state.library
+    load, commits, library = state.models.scheduler.load(), state.models.credits, state.library
+    passages = len(library.index) if library.index else 0
     return {
         "running": load.running,
         "waiting": load.waiting,
         "evaluations": load.evaluations,
         "expected_seconds": state.models.scheduler.expected_seconds,
-        "parts": parts,
+        "parts": [{"title": part.title, **_phase(part)} for part in state.models.parts()],
         "commits": {role: credit.revision for role, credit in commits.items()},
-        "papers": {
-            "repository": library.reference.repository,
-            "revision": library.reference.revision,
-            "phase": library.phase,
-            "problem": library.problem,
-            "passages": len(library.index) if library.index else 0,
-        },
+        "papers": {**_phase(library), "passages": passages},
+    }
+
+
+def _phase(thing: Part | Library) -> dict[str, str]:
+    return {
+        "repository": thing.reference.repository,
+        "revision": thing.reference.revision,
+        "phase": thing.phase,
+        "problem": thing.problem,
     }

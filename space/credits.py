@@ -11,6 +11,7 @@ from huggingface_hub import constants, hf_hub_download, metadata_load
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from qa.artifacts import Reference
+from qa.redaction import redact
 
 UNREADABLE = "not readable"
 
@@ -31,7 +32,7 @@ def credit_of(title: str, reference: Reference, path: Path) -> Credit:
     """The credit of a model file in the Hub's cache, whose folder is named by the commit."""
     commit = commit_of(path) or reference.revision
     name, link = _licence(reference.repository, commit)
-    address = f"{constants.ENDPOINT}/{reference.repository}/tree/{commit}"
+    address = f"{redact(constants.ENDPOINT)}/{reference.repository}/tree/{commit}"
     return Credit(title, reference.repository, commit, address, name, link)
 
 

@@ -12,14 +12,15 @@ from qa.artifacts import Reference
 
 
 def remember(role: str, reference: Reference) -> None:
-    """Note the commit and file that a role's engine was made from."""
+    """Note the commit and file that a role's engine was made from. Raises `OSError`."""
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True)
     entry = {"revision": reference.revision, "filename": reference.filename}
     text = json.dumps({**_read(path), _key(role, reference.repository): entry}, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # taken away whatever happens
+        file = Path(folder) / path.name
+        file.write_text(text, encoding="utf-8")
+        file.replace(path)
 
 
 def last_good(role: str, repository: str) -> Reference | None:

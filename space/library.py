@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 from typing import Literal
 
 from qa.artifacts import INDEX_VARIABLE, ArtifactError
 from qa.ask_settings import QUESTION_CHARACTERS
 from qa.pull import pull_index
+from qa.redaction import redact
 from qa.retrieval import Hit, Index, RetrievalError
+from space.attempts import Attempts
 from space.settings import Settings
 
 DEFAULT_HITS, MOST_HITS = 5, 20
@@ -30,17 +33,22 @@ class Library:
         self.phase: Phase = "waiting"
         self.problem = ""
         self._index: Index | None = None
+        self._attempts = Attempts()
+        self._refused: set[Path] = set()  # copies, by their commits, that were damaged when pulled a second time too
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin to load the index, unless it is there or under way; called again after a failure, it tries anew."""
+    def start(self) -> str:
+        """Begin to load the index; called again after a failure, it tries anew, or tells in one line why not yet."""
         with self._lock:
             if self.phase == "ready" or (self._thread and self._thread.is_alive()):
-                return
+                return ""
+            if wait := self._attempts.not_yet():
+                return wait
             self.phase, self.problem = "waiting", ""
             self._thread = threading.Thread(target=self._load, daemon=True, name="library")
             self._thread.start()
+        return ""
 
     @property
     def settled(self) -> bool:
@@ -73,24 +81,35 @@ class Library:
         try:
             self._index = self._pull_and_check()
         except (ArtifactError, RetrievalError) as error:
-            self.problem, self.phase = str(error), "failed"
+            self.problem, self.phase = redact(str(error)), "failed"
         except Exception as error:  # the thread's end: a fault of ours is logged in full and shown as one
             log.exception("loading %s failed", self.reference)
             self.problem = f"{self.reference}: it failed to load ({type(error).__name__}); see the server's log"
             self.phase = "failed"
         else:
             self.phase = "ready"
+        self._attempts.ended()
 
     def _pull_and_check(self) -> Index:
-        """A copy that was damaged on this disk is pulled again; one that was published so is refused."""
+        """A copy that was damaged on this disk is pulled again, once; one that was published so is refused."""
+        folder = self._pull()
         try:
-            return self._open()
+            return self._open(folder)
         except RetrievalError:
-            return self._open(again=True)
+            if folder in self._refused:
+                raise
+        folder = self._pull(again=True)
+        try:
+            return self._open(folder)
+        except RetrievalError:
+            self._refused.add(folder)
+            raise
 
-    def _open(self, *, again: bool = False) -> Index:
+    def _pull(self, *, again: bool = False) -> Path:
         self.phase = "downloading"
-        folder = pull_index(self.reference.repository, revision=self.reference.revision, again=again)
+        return pull_index(self.reference.repository, revision=self.reference.revision, again=again)
+
+    def _open(self, folder: Path) -> Index:
         self.phase = "loading"
         try:
             return Index.load(folder)

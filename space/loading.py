@@ -17,6 +17,7 @@ from qa.repack_probe import Choice, Speeds, choose
 from space.credits import Credit, commit_of
 from space.secrecy import redact
 from space.settings import Settings
+from space.text import megabytes
 
 N_CTX = 1024  # tokens of question and answer: 38 MB of KV cache on a 3B, for each answer that is written
 Phase = Literal["waiting", "downloading", "measuring", "loading", "ready", "failed"]
@@ -52,11 +53,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Published:
-    """What a model's repository publishes beside it; `problem` is why there are no figures."""
+    """What a model's repository publishes beside it; `problem` is why there are no figures, `unsaid` why no words."""
 
     figures: dict[str, Any] | None = None
     problem: str = ""
     about: str = ""
+    unsaid: str = ""
     examples: Examples | None = None
     items: list[PublishedItem] = field(default_factory=list)
 
@@ -96,7 +98,7 @@ class Loader:
             engine = Engine.load(path, n_ctx=N_CTX, n_threads=threads, parallel=parallel, repack=repack)
             try:
                 check_template(path, engine.parse, engine.encoder)
-            except TemplateError:
+            except BaseException:  # whatever it is, nobody else has the engine
                 engine.close()
                 raise
         except (ModelFileError, TemplateError) as error:
@@ -143,34 +145,34 @@ def _pace(speeds: Speeds) -> str:
 def described(opened: Opened) -> str:
     """Which file answers, in one line."""
     where = opened.reference
-    size = f"{opened.path.stat().st_size / 1e9:.2f} GB"
+    size = megabytes(opened.path.stat().st_size)
     return f"{where.repository} · {where.filename} · revision {opened.credit.revision[:7]} · {size}"
 
 
 def pull_published(found: Found, variable: str) -> Published:
     """What is published with a model, at its commit; whatever is missing or cannot be read, the model is served."""
     place = {"repository": found.reference.repository, "revision": found.reference.revision, "variable": variable}
-    figures, problem = None, ""
-    try:
-        figures = pull_metrics(**place)
-    except ArtifactError as error:
-        problem = redact(str(error))
-    examples = _unless_broken(pull_examples, place, None)
+    figures, problem = _pulled(pull_metrics, place, None)
+    about, unsaid = _pulled(pull_about, place, "")
+    examples, _ = _pulled(pull_examples, place, None)
+    items, _ = _pulled(pull_items, place, [])
     return Published(
         figures=figures,
         problem=problem,
-        about=_unless_broken(pull_about, place, ""),
+        about=about,
+        unsaid=unsaid,
         examples=examples if examples and examples.match(found.path) else None,
-        items=_unless_broken(pull_items, place, []),
+        items=items,
     )
 
 
-def _unless_broken(pull: Callable[..., T], place: dict[str, str], otherwise: T) -> T:
+def _pulled(pull: Callable[..., T], place: dict[str, str], otherwise: T) -> tuple[T, str]:
+    """What is pulled, or else `otherwise` and why in one line."""
     try:
-        return pull(**place)
+        return pull(**place), ""
     except ArtifactError as error:
         log.warning("%s", error)
-        return otherwise
+        return otherwise, redact(str(error))
 
 
 def _exactly(reference: Reference, path: Path) -> Reference:

@@ -14,7 +14,8 @@ from qa.engine import Engine
 from qa.published_files import Examples, PublishedItem
 from qa.pull import pull_rows
 from qa.records import Question
-from qa.scheduler import Limits, Scheduler
+from qa.scheduler import Aborted, Limits, Refused, Scheduler
+from space.attempts import Attempts
 from space.credits import Credit, credit_of
 from space.last_good import last_good, remember
 from space.loading import Loader, Opened, Part, described, pull_model, pull_published
@@ -46,34 +47,40 @@ class Models:
         self.published: dict[str, Any] | None = None  # figures
         self.unpublished = "they are being fetched"  # why there are none
         self.about = ""  # Markdown
+        self.unsaid = ""  # why there is none, where that is a failure
         self.examples: Examples | None = None
         self.items: list[PublishedItem] = []
         self._opened: dict[str, Opened] = {}
         self._loader = Loader(settings)
         self._questions: list[Question] = []
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._attempts = Attempts()
         self._parts: dict[Role, Part] = {
             "tuned": Part("Fine-tuned model", settings.model, MODEL_VARIABLE),
             "base": Part("Base model", settings.base, BASE_VARIABLE),
             "data": Part("Test questions", settings.data, DATA_VARIABLE),
         }
 
-    def start(self) -> None:
-        """Begin to load what is not there, unless that is under way; called again, it tries what was refused anew."""
+    def start(self) -> str:
+        """Begin to load what is not there; called again, it tries what was refused anew, or tells why not yet."""
         with self._lock:
-            if self._thread and self._thread.is_alive():
-                return
             if self._thread is None:
                 self.scheduler.start()
+            elif self._thread.is_alive() or not self.refused:
+                return ""
+            elif wait := self._attempts.not_yet():
+                return wait
             for role, part in self._parts.items():
                 if part.phase == "failed" or part.notice:
                     self._parts[role] = replace(part, phase="waiting", done=0, total=0, problem="", notice="")
             self._thread = threading.Thread(target=self._load_all, daemon=True, name="models")
             self._thread.start()
+        return ""
 
     def close(self) -> None:
         """End the scheduler and free the engines."""
+        self._closed.set()
         self.scheduler.close()
         for engine in self.engines.values():
             engine.close()
@@ -86,6 +93,11 @@ class Models:
     def settled(self) -> bool:
         """Whether nothing more will happen by itself."""
         return all(part.phase in ("ready", "failed") for part in self._parts.values())
+
+    @property
+    def refused(self) -> bool:
+        """Whether something cannot be had, or is an earlier copy than the wanted one."""
+        return any(part.phase == "failed" or part.notice for part in self._parts.values())
 
     def engine(self, role: Literal["tuned", "base"]) -> Engine:
         """The engine of one model, be it an earlier one while another is loaded. Raises `NotReadyError`."""
@@ -122,18 +134,23 @@ class Models:
         for role in ORDER:
             if self._parts[role].phase != "ready":
                 self._load(role, loaders[role])
+        self._attempts.ended()
 
     def _load(self, role: Role, loader: Callable[[Role, Part], None]) -> None:
         try:
             loader(role, self._parts[role])
         except ArtifactError as error:
-            self._set(role, phase="failed", problem=redact(str(error)))
+            self._fail(role, redact(str(error)))
         except Exception as error:  # the thread's end: a fault of ours is logged in full and shown as one
             log.exception("loading %s failed", self._parts[role].reference)
-            problem = f"It failed to load ({type(error).__name__}); see the server's log."
-            self._set(role, phase="failed", problem=problem)
+            self._fail(role, f"It failed to load ({type(error).__name__}); see the server's log.")
         else:
             self._set(role, phase="ready")
+
+    def _fail(self, role: Role, problem: str) -> None:
+        if role == "tuned" and self.published is None:
+            self.unpublished = problem
+        self._set(role, phase="failed", problem=problem)
 
     def _load_engine(self, role: Role, part: Part) -> None:
         """Open the model that is wanted, or else the last copy of it that was good, and take it into service."""
@@ -147,7 +164,13 @@ class Models:
         if opened is not self._opened.get(role):
             self._serve(role, opened)
         if not notice:
-            remember(role, opened.reference)
+            self._remember(role, opened.reference)
+
+    def _remember(self, role: Role, reference: Reference) -> None:
+        try:
+            remember(role, reference)
+        except OSError as error:  # it serves all the same
+            log.warning("%s will not be known as good after a restart: %s", reference, error)
 
     def _open(self, role: Role, part: Part, reference: Reference) -> Opened:
         """A model of a repository, ready to answer. Raises `ArtifactError`."""
@@ -176,13 +199,29 @@ class Models:
         self.engines[role], self._opened[role], self.credits[role] = opened.engine, opened, opened.credit
         if (found := opened.published) is not None:
             self.published, self.unpublished = found.figures, found.problem
-            self.about, self.examples, self.items = found.about, found.examples, found.items
+            self.about, self.unsaid, self.examples, self.items = found.about, found.unsaid, found.examples, found.items
         if old is not None:
-            for _ in self.scheduler.evaluate(KEEPER, [lambda _: None], threading.Event()):
-                pass  # what begins after this turn begins with the new one
-            while old.busy:
-                time.sleep(0.2)
-            old.close()
+            self._retire(old)
+
+    def _retire(self, old: Engine) -> None:
+        """Free a replaced engine once it has answered what it began; whatever is under way too long ends there."""
+        until = time.monotonic() + self.scheduler.limits.deadline
+        while not self._turned(until) and time.monotonic() < until:
+            self._closed.wait(0.2)
+        while old.busy and time.monotonic() < until:
+            self._closed.wait(0.2)
+        old.close()
+
+    def _turned(self, until: float) -> bool:
+        """Whether the scheduler has had a turn: what begins after it begins with the new engine."""
+        cancel = threading.Event()
+        try:
+            for _ in self.scheduler.evaluate(KEEPER, [lambda _: None], cancel):
+                if time.monotonic() >= until:
+                    cancel.set()
+        except (Refused, Aborted):  # too many wait, or the page closes
+            return self._closed.is_set()
+        return True
 
     def _load_data(self, role: Role, part: Part) -> None:
         self._set(role, phase="downloading")

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 from typing import Any, TextIO, cast
 
-VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
-HIDDEN = "[hidden]"
-_TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}")  # of a person, of an organisation
+from qa.redaction import HIDDEN, redact
 
-
-def redact(text: str) -> str:
-    """The text without the tokens of this process's environment, nor anything else that looks like a Hub's token."""
-    for name in VARIABLES:
-        secret = os.environ.get(name, "").strip()
-        if len(secret) >= 8:  # a shorter one is no token, and would blacken whole words
-            text = text.replace(secret, HIDDEN)
-    return _TOKEN.sub(HIDDEN, text)
+__all__ = ["HIDDEN", "guard", "redact"]
 
 
 class Redacted:

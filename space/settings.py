@@ -133,10 +133,17 @@ def check_address(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left counts as free
             probe.bind(address)
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise SettingsError(f"FOOTNOTE_HOST={host!r} is no address of this machine ({error.strerror})") from None
-        raise SettingsError(f"FOOTNOTE_PORT={port} cannot be had on {host} ({error.strerror}); set another") from None
+    except (OSError, UnicodeError) as error:
+        raise cannot_listen(host, port, error) from None
+
+
+def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> SettingsError:
+    """Why the page cannot listen there."""
+    if isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        reason = getattr(error, "strerror", None) or "not a name of one"
+        return SettingsError(redact(f"FOOTNOTE_HOST={host!r} is no address of this machine ({reason})"))
+    reason = error.strerror or "taken just now"  # Gradio's own error gives no reason
+    return SettingsError(f"FOOTNOTE_PORT={port} cannot be had on {host} ({reason}); set another")
 
 
 def _wrong(name: str, value: str, wanted: str) -> SettingsError:

@@ -10,6 +10,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from space.settings import cannot_listen
+
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -53,35 +55,42 @@ class _Server(ThreadingHTTPServer):
     server_bind = socketserver.TCPServer.server_bind  # HTTPServer's asks a name server for the machine's name
 
 
+class _Handler(BaseHTTPRequestHandler):
+    page = b""
+
+    def do_GET(self) -> None:
+        self._answer(self.page)
+
+    def do_HEAD(self) -> None:
+        self._answer(b"")
+
+    def _answer(self, body: bytes) -> None:
+        there = self.path.partition("?")[0] == "/"
+        self.send_response(HTTPStatus.OK if there else HTTPStatus.SERVICE_UNAVAILABLE)
+        self.send_header("x-starting", "1")
+        self.send_header("retry-after", "2")
+        self.send_header("cache-control", "no-store")
+        self.send_header("content-type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(body if there else b"")
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: the log is the page's."""
+
+
 class StartingPage:
     """Serves the small page from a thread of its own within the block."""
 
     def __init__(self, host: str, port: int, title: str) -> None:
+        """Take the port. Raises `SettingsError` where somebody else has it."""
         page = PAGE.format(title=html.escape(title)).encode()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(page)
-
-            def do_HEAD(self) -> None:
-                self._answer(b"")
-
-            def _answer(self, body: bytes) -> None:
-                there = self.path.partition("?")[0] == "/"
-                self.send_response(HTTPStatus.OK if there else HTTPStatus.SERVICE_UNAVAILABLE)
-                self.send_header("x-starting", "1")
-                self.send_header("retry-after", "2")
-                self.send_header("cache-control", "no-store")
-                self.send_header("content-type", "text/html; charset=utf-8")
-                self.end_headers()
-                self.wfile.write(body if there else b"")
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing: the log is the page's."""
-
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        server = type("Server", (_Server,), {"address_family": family})
-        self._server = server(address[:2], Handler)
+        handler = type("Handler", (_Handler,), {"page": page})
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            server = type("Server", (_Server,), {"address_family": family})
+            self._server = server(address[:2], handler)
+        except OSError as error:
+            raise cannot_listen(host, port, error) from None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True, name="starting")
 
     def __enter__(self) -> Self:

@@ -44,6 +44,11 @@ def test_a_model_that_says_nothing_is_told_so_once_that_is_known() -> None:
     assert views.about(unloaded()) == ""
     state = served()
     assert "no `space/about.md`" in views.about(state)
+    state.models.unsaid = "a/b@main: not [UTF-8](x)"
+    assert views.about(state) == "## About this model\n\na/b@main: not [UTF-8]&#40;x)"
+    state.models.unsaid = ""
+    state.models._set("tuned", phase="failed", problem="a/b@main: no such repository")
+    assert views.about(state).endswith("a/b@main: no such repository")
     state.models.about = "## Said"
     assert views.about(state) == "## Said"
     state.models.scheduler.close()

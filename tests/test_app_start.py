@@ -123,6 +123,40 @@ def test_a_taken_port_is_one_line_before_anything_is_built() -> None:
     )
 
 
+@pytest.mark.parametrize("taker", ["gradio.Blocks.launch", "space.starting._Server.server_bind"])
+def test_a_port_that_is_taken_while_it_changes_hands_is_one_line_too(taker: str, tmp_path: Path) -> None:
+    code = (
+        "import app, pkgutil, sys\n"
+        f"owner, _, name = {taker!r}.rpartition('.')\n"
+        "def taken(*_, **__): raise OSError('Cannot find empty port')\n"
+        "setattr(pkgutil.resolve_name(owner), name, taken)\n"
+        "app.main()\n"
+    )
+    port = free_port()
+    environment = {**os.environ, "FOOTNOTE_PORT": str(port), "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    last = ended.stderr.splitlines()[-1]
+    assert last == f"error: FOOTNOTE_PORT={port} cannot be had on 127.0.0.1 (taken just now); set another"
+    assert "Traceback" not in ended.stderr  # not of the models either, which HF_HUB_OFFLINE keeps away
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine speaks no IPv6")
+def test_an_address_of_the_sixth_version_will_do(tmp_path: Path) -> None:
+    environment = {**os.environ, "FOOTNOTE_PORT": str(free_port()), "FOOTNOTE_HOST": "::1", "HF_HOME": str(tmp_path)}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT, "env": environment}
+    with subprocess.Popen([sys.executable, "-u", "app.py"], **options) as app:
+        try:
+            line = app.stdout.readline()
+            assert line == f"The page is at http://[::1]:{environment['FOOTNOTE_PORT']}/\n", app.stderr.read()
+        finally:
+            app.terminate()
+            _, errors = app.communicate(timeout=30)
+    assert "Traceback" not in errors
+    assert app.returncode == 0
+
+
 def test_whatever_the_page_imports_is_among_what_the_space_installs() -> None:
     files = [ROOT / "app.py", *(ROOT / "space").rglob("*.py"), *(ROOT / "qa").glob("*.py")]
     heads = {name.split(".")[0] for path in files for name in imported(path)}

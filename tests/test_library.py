@@ -11,7 +11,7 @@ import pytest
 
 from qa.artifacts import ArtifactError
 from qa.retrieval import MANIFEST, PASSAGES
-from space import library
+from space import attempts, library
 from space.library import MOST_HITS, Library, SearchError
 from space.settings import Settings
 from tests.space_published import passages, write_index
@@ -133,7 +133,10 @@ def test_what_failed_is_tried_anew(monkeypatch: pytest.MonkeyPatch, folder: Path
     papers = loaded(monkeypatch, refuse)
     assert papers.problem == "demo/papers@v1: the Hub cannot be reached"
     monkeypatch.setattr(library, "pull_index", lambda *_, **__: folder)
-    papers.start()
+    assert papers.start() == "Tried 0 s ago; it can be tried again in 60 s."
+    assert papers.phase == "failed"
+    monkeypatch.setattr(attempts, "FIRST", 0.0)
+    assert papers.start() == ""
     assert papers._thread is not None
     papers._thread.join(20)
     assert (papers.phase, papers.problem) == ("ready", "")

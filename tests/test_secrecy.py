@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import subprocess
 import sys
 import threading
 import traceback
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -29,6 +31,7 @@ def test_tokens_are_taken_out_and_nothing_else(monkeypatch: pytest.MonkeyPatch) 
     assert redact(f"Bearer {TOKEN}, and again {TOKEN}.") == f"Bearer {HIDDEN}, and again {HIDDEN}."
     plain = "hf_hub_download of hf_xet failed; shelf_life; HF_TOKEN"
     assert redact(plain) == plain
+    assert redact("http://me:p@ss@hub.invalid:8/a@main and a@b") == "http://hub.invalid:8/a@main and a@b"
     monkeypatch.setenv("HF_TOKEN", "a")  # no token: it would blacken every word
     assert redact("an apple") == "an apple"
 
@@ -83,29 +86,39 @@ def echoing_hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         thread.join()
 
 
-def test_a_hub_that_repeats_it_does_not_bring_it_to_the_page(
-    echoing_hub: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("user", ["", "somebody:pass-word@"])
+def test_a_hub_that_repeats_it_does_not_bring_it_to_the_page(user: str, echoing_hub: str, tmp_path: Path) -> None:
     code = (
         "import logging, os, sys, time\n"
         "from space.secrecy import guard\n"
+        "seen = sys.stdout\n"  # what is printed there is what the page shows; the rest is the log, on a guarded stream
         "sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)\n"
         "logging.basicConfig(level=logging.DEBUG)\n"
-        "from space.models import Models\n"
-        "from space.settings import Settings\n"
-        "models = Models(Settings.read(os.environ))\n"
-        "models.start()\n"
-        "while not models.settled: time.sleep(0.01)\n"
-        "print([(part.phase, part.problem) for part in models.parts()])\n"
+        "from space.about_views import about, facts\n"
+        "from space.api_results import condition\n"
+        "from space.library import SearchError\n"
+        "from space.views import loading\n"
+        "from tests.space_fakes import unloaded\n"
+        "state = unloaded(**os.environ)\n"
+        "models, library = state.models, state.library\n"
+        "models.start(), library.start()\n"
+        "while not (models.settled and library.settled): time.sleep(0.01)\n"
+        "try: library.search('LoRA')\n"
+        "except SearchError as error: print(error, file=seen)\n"
+        "print(condition(state), loading(models.parts()), about(state), facts(state), file=seen)\n"
         "models.close()\n"
     )
-    environment = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": echoing_hub, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    endpoint = echoing_hub.replace("http://", f"http://{user}")
+    environment = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    environment["PATH"] = os.environ["PATH"]
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
     )
-    assert ended.stdout.count("'failed'") == 3, ended.stderr
-    assert "you sent Bearer [hidden]" in ended.stdout + ended.stderr
-    assert TOKEN not in ended.stdout + ended.stderr
+    assert ended.stdout.count("'failed'") == 4, ended.stderr
+    assert "The papers cannot be searched. footnote-ai/" in ended.stdout
+    assert f"(you sent {'Basic' if user else 'Bearer'} {HIDDEN})" in ended.stdout
+    for secret in (TOKEN, "pass-word", "somebody", b64encode(b"somebody:pass-word").decode()):
+        assert secret not in ended.stdout + ended.stderr
 
 
 def test_what_the_page_shows_of_a_failure_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,5 +97,6 @@ def test_an_address_that_cannot_be_had_is_told_before_anything_is_built() -> Non
         with pytest.raises(SettingsError, match=rf"FOOTNOTE_PORT={port} cannot be had on 127.0.0.1"):
             check_address("127.0.0.1", port)
     check_address("127.0.0.1", port)
-    with pytest.raises(SettingsError, match=r"FOOTNOTE_HOST='192.0.2.1' is no address of this machine"):
-        check_address("192.0.2.1", port)
+    for host in ("192.0.2.1", "a" * 70, "nobody.invalid"):
+        with pytest.raises(SettingsError, match=f"FOOTNOTE_HOST='{host}' is no address of this machine"):
+            check_address(host, port)
