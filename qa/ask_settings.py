@@ -37,12 +37,18 @@ class AskSettings:
         found = {}
         for field in fields(cls):
             value = values.get(field.name, field.default)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                value = field.default
             low, high = bounds[field.name]
-            found[field.name] = type(field.default)(min(max(value, low), high))
+            usable = value if _is_number(value) else field.default
+            found[field.name] = type(field.default)(min(max(usable, low), high))
         return cls(**found)
 
     def as_dict(self) -> dict[str, float | int]:
         """The arguments of `Engine.stream`."""
         return asdict(self)
+
+
+def _is_number(value: object) -> bool:
+    """Whether it has a place on the number line. An integer may be too large for `math.isfinite`."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -37,7 +37,7 @@ class Scheduler:
         self._running: list[Job] = []
         self._live = LiveAnswers(self._lock, self._finished, lambda job: self._end(job, "failed"))
         self._pace = Pace()
-        self._evaluations = EvaluationTurns(self._lock, clock, self._wake.set)
+        self._evaluations = EvaluationTurns(self._lock, clock, self._wake.set, limits)
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -66,19 +66,27 @@ class Scheduler:
         shares = [Share(number, part, self._length(part)) for number, part in enumerate(parts)]
         with self._lock:
             self._admissible(visitor)
-            if len(self._line) >= self.limits.waiting:
-                raise Refused(f"{len(self._line)} questions are waiting already; try again in a few minutes.")
+            self._check_room()
             job = Job(visitor, shares, self._lock, self._clock, lambda job: self._end(job, "cancelled"), self._place)
             self._line.append(job)
         self._wake.set()
         return job
 
+    def check(self, visitor: str, *, evaluation: bool = False) -> None:
+        """Raises `Refused` where a question, or an evaluation, would be refused now, before it is worth tokenising."""
+        with self._lock:
+            self._admissible(visitor)
+            if evaluation:
+                self._evaluations.check_room()
+            else:
+                self._check_room()
+
     def evaluate(self, visitor: str, works: Iterable[Work[T]], cancel: threading.Event) -> Iterator[Queued | T]:
         """Run each work on the scheduler's thread, when nobody asks; its results in their order.
 
         Each work is given an event that ends it: `cancel`, which is also set when the iteration is left in the middle
-        of one. Yields `Queued` while waiting. Raises `Refused` at the first step, `Aborted` within a second of `cancel`
-        or when the scheduler is closed, and what a work raises.
+        of one. Yields `Queued` while waiting. Raises `Refused` at the first step or past a time limit, `Aborted` within
+        a second of `cancel` or when the scheduler is closed, and what a work raises.
         """
         return self._evaluations.evaluate(visitor, works, cancel, self._admissible)
 
@@ -97,7 +105,7 @@ class Scheduler:
         engine = self.engines.get(part.engine)
         if engine is None:
             raise Refused("The model is not ready yet; try again when the page says that it is.")
-        tokens = len(engine.encoder.prompt(part.messages))
+        tokens = len(engine.encoder.prompt(part.messages))  # RuntimeError where it was replaced and closed meanwhile
         if tokens >= engine.n_ctx:
             raise PromptTooLong(f"the prompt has {tokens} tokens; at most {engine.n_ctx - 1} can be read")
         return tokens
@@ -106,20 +114,43 @@ class Scheduler:
         """Raises `Refused`; the lock is held."""
         if self._closed:
             raise Refused("The page is closing; try again in a minute.")
-        self._evaluations.sweep(self.limits.silence)
+        self._evaluations.sweep()
         visitors = [taken.visitor for taken in (*self._line, *self._running, *self._evaluations.line)]
         if visitors.count(visitor) >= JOBS_PER_VISITOR:
             raise Refused("You have something under way and something waiting; wait for one of them, or stop it.")
         if sum(address_of(other) == address_of(visitor) for other in visitors) >= self.limits.per_address:
             raise Refused("Too much is under way from your address; wait for some of it to end.")
 
+    def _check_room(self) -> None:
+        """Raises `Refused` where the queue is full; the lock is held."""
+        if (count := len(self._line)) >= self.limits.waiting:
+            waiting = "1 question is" if count == 1 else f"{count} questions are"
+            raise Refused(f"{waiting} waiting already; try again in a few minutes.")
+
     def _place(self, job: Job) -> tuple[int, float | None]:
         """The job's place in the queue from 1, and the expected wait in seconds; the lock is held."""
-        ahead = self._line.index(job)
-        now, own = self._clock(), len(job.shares)
+        now, ahead = self._clock(), self._ahead(job)
         spent = [now - running.begun for running in self._running for _ in running.shares]
-        sizes = [len(waiting.shares) for waiting in self._line[:ahead]]
-        return ahead + 1, self._pace.wait(spent, sizes, own, self.limits.parallel)
+        sizes = [len(other.shares) for other in ahead]
+        wait = self._pace.wait(spent, sizes, len(job.shares), self.limits.parallel)
+        if wait is None:
+            return len(ahead) + 1, None
+        ends = [self._pace.left(now - running.begun) for running in self._running if running.visitor == job.visitor]
+        for index, other in enumerate(ahead):
+            if other.visitor == job.visitor:
+                begins = self._pace.wait(spent, sizes[:index], sizes[index], self.limits.parallel)
+                ends.append(begins + self._pace.left(0.0))
+        return len(ahead) + 1, max([wait, *ends])  # a visitor's second one begins after the first
+
+    def _ahead(self, job: Job) -> list[Job]:
+        """The jobs in the queue before this one, but those that wait for another of their own visitor's."""
+        before = [running.visitor for running in self._running]
+        found = []
+        for other in self._line[: self._line.index(job)]:
+            if other.visitor not in before:
+                found.append(other)
+                before.append(other.visitor)
+        return found
 
     def _serve(self) -> None:
         while not self._closed:
@@ -148,7 +179,7 @@ class Scheduler:
         now, limits = self._clock(), self.limits
         endings: list[tuple[Job, Ending]] = []
         with self._lock:
-            self._evaluations.sweep(limits.silence)
+            self._evaluations.sweep()
             for job in [*self._line, *self._running]:
                 waited, worked = now - job.submitted, 0.0 if job.begun is None else now - job.begun
                 if job.silent(now) >= limits.silence:

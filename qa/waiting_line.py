@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PULSE = 0.5  # seconds between two signs of life for somebody who waits
-JOBS_PER_VISITOR = 2  # one running and one waiting
+JOBS_PER_VISITOR = 2  # one answer is written at a time and the other waits; an evaluation runs beside an answer
 WEIGHT = 0.2  # of the newest turn in the moving average: about the last ten turns count
 
 
@@ -26,13 +26,16 @@ class Limits:
 
     `parallel`: answers written at once; `waiting`: jobs in the queue; `per_address`: what one address has under way or
     waiting, whose sessions a program may make up; `deadline`: of a job from its first computation; `patience`: of
-    waiting in the queue; `silence`: without anybody taking its news before a job is dropped.
+    waiting for that; `silence`: without anybody taking its news before a job is dropped; `evaluations`: in line, with
+    the one under way; `evaluation_deadline`: of an evaluation from its first piece.
     """
 
     parallel: int = 4
     waiting: int = 64
     per_address: int = 8
+    evaluations: int = 8
     deadline: float = 120.0
+    evaluation_deadline: float = 1800.0
     patience: float = 600.0
     silence: float = 15.0
 
@@ -67,6 +70,11 @@ class Pace:
         """Take one more turn into the average."""
         self.seconds = seconds if self.seconds is None else self.seconds + WEIGHT * (seconds - self.seconds)
 
+    def left(self, spent: float) -> float:
+        """Seconds that a turn still takes which has taken `spent`; only once one has been measured."""
+        assert self.seconds is not None
+        return max(self.seconds - spent, 0.0)
+
     def wait(self, spent: Sequence[float], ahead: Sequence[int], own: int, parallel: int) -> float | None:
         """Seconds until a job begins that needs `own` of `parallel` slots at once.
 
@@ -74,7 +82,7 @@ class Pace:
         """
         if self.seconds is None:
             return None
-        slots = [max(self.seconds - seconds, 0.0) for seconds in spent]
+        slots = [self.left(seconds) for seconds in spent]
         slots += [0.0] * (parallel - len(slots))
         heapq.heapify(slots)
         begins = 0.0

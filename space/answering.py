@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -14,11 +15,15 @@ from qa.engine import Chunk, PromptTooLong
 from qa.scheduler import Job, News, Part, Refused
 from space.models import NotReadyError
 from space.state import AppState
+from space.stopping import Cancel
 from space.text import per_second, seconds
 from space.visitors import Visitor
 
 State = Literal["waiting", "queued", "reading", "writing", "done", "cut", "stopped", "failed"]
 Clock = Callable[[], float]
+Parts = Callable[[], Sequence[Part]]
+
+log = logging.getLogger(__name__)
 
 
 class QuestionError(ValueError):
@@ -45,7 +50,7 @@ class Answer:
         return self.state in ("done", "cut", "stopped", "failed")
 
 
-WAITING = Answer("", "waiting", "Waiting for the model")
+WAITING = Answer("", "waiting", "Starting")
 STOPPED = Answer("", "stopped", "Stopped before the first word")
 
 
@@ -53,12 +58,18 @@ def check_question(text: object) -> str:
     """The question without surrounding space. Raises `QuestionError`; clients may send anything."""
     if not isinstance(text, str):
         raise QuestionError("The question must be text.")
-    if not text.strip():
+    question = encodable(text).strip()
+    if not question:
         raise QuestionError("Type a question first.")
-    if len(text.strip()) > QUESTION_CHARACTERS:
-        count = f"{len(text.strip()):,}"
+    if len(question) > QUESTION_CHARACTERS:
+        count = f"{len(question):,}"
         raise QuestionError(f"The question has {count} characters; at most {QUESTION_CHARACTERS} are read.")
-    return text.strip()
+    return question
+
+
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair: JSON may carry one, UTF-8 may not."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def failed(reason: str) -> Answer:
@@ -66,18 +77,33 @@ def failed(reason: str) -> Answer:
     return Answer("", "failed", reason)
 
 
-def submit(state: AppState, visitor: Visitor, parts: Sequence[Part]) -> Job:
-    """Hand a visitor's question to the scheduler, unless they asked too often.
+def submit(state: AppState, visitor: Visitor, parts: Parts) -> Job:
+    """Hand a visitor's question to the scheduler; its parts are made only if it can be taken on, and is then counted.
 
     Raises `QuestionError` with a line for the visitor.
     """
+    scheduler = state.models.scheduler
     try:
+        scheduler.check(visitor.key)
         state.visitors.check(visitor)
-        return state.models.scheduler.submit(visitor.key, parts)
+        return _submitted(lambda: scheduler.submit(visitor.key, parts()))
     except PromptTooLong:
         raise QuestionError("The question is too long for the model; shorten it.") from None
     except (Refused, NotReadyError) as error:
         raise QuestionError(str(error)) from None
+
+
+def _submitted(begin: Callable[[], Job]) -> Job:
+    """A model that is replaced while it tokenises is closed under its visitor, whom its successor then serves."""
+    try:
+        return begin()
+    except RuntimeError:
+        log.info("a question is read again", exc_info=True)
+    try:
+        return begin()
+    except RuntimeError:
+        log.exception("a question could not be read")
+        raise QuestionError("The model could not read the question; ask again in a moment.") from None
 
 
 def follow(
@@ -85,8 +111,11 @@ def follow(
 ) -> Iterator[tuple[int, Answer]]:
     """The states of a job's parts as they come, each with the part's number; the last of every part is a finished one.
 
-    Setting `cancel` stops the job, and so does closing the iterator.
+    Setting `cancel` stops the job, a `Cancel` at once and another event at the next news, and so does closing the
+    iterator.
     """
+    if isinstance(cancel, Cancel):
+        cancel.on_set(job.cancel)
     followed = [_Followed(clock) for _ in range(parts)]
     try:
         for news in job:
@@ -107,15 +136,19 @@ class _Followed:
     def __init__(self, clock: Clock) -> None:
         self.answer, self._clock, self._text = WAITING, clock, ""
         self._begun: float | None = None
+        self._told = False
         self._first: float | None = None  # when its first token was there: what came before was reading
 
     def take(self, news: News) -> Answer:
         """The state after the news."""
         self.answer = self._queued(news) if news.chunk is None and not news.finish else self._worked(news)
+        self._told = True
         return self.answer
 
     def _queued(self, news: News) -> Answer:
-        status = f"Place {news.place} in the queue" + (f" · {_about(news.wait)}" if news.wait is not None else "")
+        if news.place == 1 and not self._told:  # it waits for nobody, or has a place at the next news
+            return WAITING
+        status = f"Place {news.place} in the queue" + (f" · {about(news.wait)}" if news.wait is not None else "")
         return Answer("", "queued", status, place=news.place, wait=news.wait)
 
     def _worked(self, news: News) -> Answer:
@@ -145,9 +178,10 @@ def _described(chunk: Chunk | None, pace: str, spent: float) -> tuple[State, str
         case "cancelled", _:
             return "stopped", f"Stopped · {pace}" if chunk.tokens else STOPPED.status
         case "length", _:
-            return "cut", f"Cut at {pace} · {seconds(spent)}"
+            count, dot, rate = pace.partition(" · ")
+            return "cut", f"Cut at {count}, the Length in Settings{dot}{rate} · {seconds(spent)}"
         case "stop", _ if chunk.tokens == 0:
-            return "done", "Done · the model ended its turn without a word"
+            return "done", "Done · the model wrote nothing"
         case "stop", _:
             return "done", f"Done · {pace} · {seconds(spent)}"
         case _, "reading" if chunk.read_tokens == 0:
@@ -162,7 +196,7 @@ def _pace(tokens: int, writing: float) -> str:
     return f"{count} · {per_second((tokens - 1) / writing)}" if tokens > 1 and writing > 0 else count
 
 
-def _about(wait: float) -> str:
+def about(wait: float) -> str:
     """An expected wait, no more exact than it is: `about 40 s`, `about 3 minutes`."""
     if wait < 100:
         return f"about {max(5, 5 * math.ceil(wait / 5))} s"

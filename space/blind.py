@@ -78,8 +78,10 @@ class Comparisons:
         self._lock = threading.Lock()
 
     def put(self, session: str, comparison: Comparison | None) -> None:
-        """Take the place of the last one; None while the next is being written."""
+        """Take the place of the last one; None while the next is being written, which makes room for no session."""
         with self._lock:
+            if comparison is None and session not in self._sessions:
+                return
             found = self._sessions.setdefault(session, _Session())
             found.comparison = comparison
             self._sessions.move_to_end(session)
@@ -146,7 +148,8 @@ def _veil(answer: Answer, shown: int, begun: bool, writing: list[Answer]) -> Ans
         return Answer("", "reading", "Reading the question")
     if not answer.finished or (writing and len(answer.text) > shown):
         return Answer(answer.text[:shown], "writing", "Writing")
-    ended = {"done": "Done", "cut": "Cut at its limit", "stopped": "Stopped", "failed": answer.status}
+    done = "Done" if answer.text else "Done · the model wrote nothing"
+    ended = {"done": done, "cut": "Cut at its limit", "stopped": "Stopped", "failed": answer.status}
     return Answer(answer.text, answer.state, ended[answer.state])
 
 

@@ -44,7 +44,7 @@ def compare(
         messages = ask_messages(check_question(question))
         for side in SIDES:
             state.models.engine(side)  # whichever is not there is told before anything is asked
-        job = submit(state, visitor, [Part(side, messages, settings) for side in SIDES])
+        job = submit(state, visitor, lambda: [Part(side, messages, settings) for side in SIDES])
     except (QuestionError, NotReadyError) as error:
         yield Pair(failed(str(error)), failed(str(error)))
         return

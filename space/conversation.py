@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qa.prompts import Message, PromptEncoder, conversation_messages
-from space.answering import QuestionError
+from space.answering import QuestionError, encodable
 
 MOST_TURNS = 20  # earlier ones that are read
 MOST_CHARACTERS = 4_000  # of a question or an answer among them: 300 tokens are about 1,200
@@ -25,7 +25,7 @@ def _checked(turn: object) -> Turn:
         raise QuestionError("Every turn of the conversation must be two texts: a question and its answer.")
     if any(len(text) > MOST_CHARACTERS for text in turn):
         raise QuestionError(f"A text of the conversation is longer than {MOST_CHARACTERS:,} characters; begin anew.")
-    return turn[0], turn[1]
+    return encodable(turn[0]), encodable(turn[1])
 
 
 def fitting_messages(

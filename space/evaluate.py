@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +27,9 @@ from space.state import AppState
 from space.visitors import Visitor
 
 DEFAULT_QUESTIONS, MOST_QUESTIONS = 10, 25
-SIDES: tuple[Literal["base", "tuned"], ...] = ("base", "tuned")
+Side = Literal["base", "tuned"]
+Score = tuple[float, ...]  # natural log-probabilities of a question's options
+SIDES: tuple[Side, Side] = ("base", "tuned")
 
 log = logging.getLogger(__name__)
 
@@ -95,47 +97,67 @@ def evaluate(
     cancel: threading.Event,
     clock: Callable[[], float] = time.monotonic,
     task: str = "",
-) -> Iterator[Run]:
+) -> Generator[Run]:
     """Ask question after question of both models; every state holds all rows so far. No `task` means all of them.
 
-    Each question is one turn of the scheduler's: whoever asks meanwhile goes first. `cancel` ends it in the middle of a
-    question, or of waiting.
+    A turn is one question to one model, so that an asker waits for one at most. `cancel` ends it in the middle of one.
     """
     try:
-        _check(number, formulation, sample)
-        questions = draw(_of_task(state.models.questions(), task), int(number), int(sample))
-        for side in SIDES:
-            state.models.engine(side)  # whichever is not there is told before anything is asked
-        state.visitors.check(visitor)
+        questions = _drawn(state.models, number, formulation, sample, task)
+        _admit(state, visitor)
     except (ValueError, NotReadyError, Refused) as error:
         yield Run((), 0, "letter", "failed", problem=str(error))
         return
     way = cast("Formulation", formulation)
     first = Run((), len(questions), way, template=live_template(state.models.published, way))
-    works = [partial(_score, state.models, question, first) for question in questions]
+    works = [partial(_score, state.models, side, question, first) for question in questions for side in SIDES]
     with closing(state.models.scheduler.evaluate(visitor.key, works, cancel)) as turns:
-        yield from _follow(turns, first, clock)
+        yield from _follow(turns, questions, first, clock)
 
 
-def _follow(turns: Iterator[Queued | Row], first: Run, clock: Callable[[], float]) -> Iterator[Run]:
+def _drawn(models: Models, number: float, formulation: str, sample: float, task: str) -> list[Question]:
+    """The questions of a run. Raises `ValueError` with a line for the visitor, and `NotReadyError`."""
+    _check(number, formulation, sample)
+    return draw(_of_task(models.questions(), task), int(number), int(sample))
+
+
+def _admit(state: AppState, visitor: Visitor) -> None:
+    """Count a run of the visitor's. Raises `NotReadyError` and `Refused`, then without counting it."""
+    for side in SIDES:
+        state.models.engine(side)
+    state.models.scheduler.check(visitor.key, evaluation=True)
+    state.visitors.check(visitor)
+
+
+def _follow(
+    turns: Iterator[Queued | Score], questions: list[Question], first: Run, clock: Callable[[], float]
+) -> Iterator[Run]:
     now, begun = first, clock()
+    scores: list[Score] = []
     yield now
     try:
         for turn in turns:
             if isinstance(turn, Queued):
                 yield replace(now, state="queued", place=turn.place, wait=turn.wait, seconds=clock() - begun)
-                begun = begun if now.rows else clock()  # waiting for the first turn is no part of the run
-            else:
-                now = _grown(now, turn, clock() - begun)
+                begun = begun if scores else clock()  # waiting for the first turn is no part of the run
+                continue
+            scores.append(turn)
+            if len(scores) % len(SIDES) == 0:
+                row = _row(questions[len(now.rows)], *scores[-len(SIDES) :], now.formulation)
+                now = _grown(now, row, clock() - begun)
                 yield now
     except Aborted:
         yield replace(now, state="stopped", left=None, seconds=clock() - begun)
-    except Refused as error:
-        yield replace(now, state="failed", problem=str(error))
-    except (PromptTooLong, RuntimeError) as error:
-        log.exception("a question could not be scored")
-        problem = f"The question after {len(now.rows)} could not be scored ({error}); draw another sample."
-        yield replace(now, state="failed", left=None, seconds=clock() - begun, problem=problem)
+    except (Refused, PromptTooLong, RuntimeError) as error:
+        yield replace(now, state="failed", left=None, seconds=clock() - begun, problem=_problem(now, error))
+
+
+def _problem(run: Run, error: Exception) -> str:
+    """A line for the visitor."""
+    if isinstance(error, Refused):
+        return str(error)
+    log.error("a question could not be scored", exc_info=error)
+    return f"The question after {len(run.rows)} could not be scored ({error}); draw another sample."
 
 
 def _grown(run: Run, row: Row, spent: float) -> Run:
@@ -152,15 +174,16 @@ def _grown(run: Run, row: Row, spent: float) -> Run:
     )
 
 
-def _score(models: Models, question: Question, run: Run, cancel: threading.Event) -> Row:
-    """One question to both models, in a turn of the scheduler's."""
-    sums = []
-    for side in SIDES:
-        engine = models.engine(side)
-        item = choice_ids(engine.encoder, question, run.formulation, run.template)
-        sums.append(engine.option_logprobs(item.prompt, item.options, head=item.head, cancel=cancel))
-    picks = [pick(options, question, run.formulation) for options in sums]
-    return Row(question, *picks, *map(tuple, sums))
+def _score(models: Models, side: Side, question: Question, run: Run, cancel: threading.Event) -> Score:
+    """The log-probabilities of a question's options by one model, in a turn of the scheduler's."""
+    engine = models.engine(side)
+    item = choice_ids(engine.encoder, question, run.formulation, run.template)
+    return tuple(engine.option_logprobs(item.prompt, item.options, head=item.head, cancel=cancel))
+
+
+def _row(question: Question, base: Score, tuned: Score, formulation: Formulation) -> Row:
+    picks = [pick(score, question, formulation) for score in (base, tuned)]
+    return Row(question, *picks, base, tuned)
 
 
 def _of_task(questions: list[Question], task: str) -> list[Question]:

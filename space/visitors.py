@@ -25,6 +25,9 @@ MOST_SESSION = 64  # characters; Gradio's own have 11 to 36
 __all__ = ["Refused", "Visitor", "Visitors", "visitor_of"]
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
 @dataclass(frozen=True)
 class Visitor:
     """A session, empty where the caller keeps none, and the address it comes from."""
@@ -48,20 +51,32 @@ def visitor_of(request: gr.Request) -> Visitor:
 def _address(request: gr.Request) -> str:
     """The peer's address; behind a proxy on a private network, as in a Space, the last public one that it forwards.
 
-    What stands before that in the header is what the caller itself has sent.
+    What stands before that in the header is what the caller itself has sent. Where the proxy forwards no public one, as
+    inside a company, it is the last of all.
     """
     peer = str(request.client.host) if request.client else ""
-    if _is_public(peer):
-        return peer
-    forwarded = [part.strip() for part in str(request.headers.get("x-forwarded-for", "")).split(",")]
-    return next((part for part in reversed(forwarded) if _is_public(part)), peer or "unknown")
+    direct = _parsed(peer)
+    if direct and direct.is_global:
+        return _bucket(direct)
+    parts = str(request.headers.get("x-forwarded-for", "")).split(",")
+    forwarded = [address for part in reversed(parts) if (address := _parsed(part.strip()))]
+    found = next((address for address in forwarded if address.is_global), next(iter(forwarded), direct))
+    return _bucket(found) if found else peer or "unknown"
 
 
-def _is_public(address: str) -> bool:
+def _parsed(address: str) -> Address | None:
     try:
-        return ipaddress.ip_address(address).is_global
+        found = ipaddress.ip_address(address)
     except ValueError:
-        return False
+        return None
+    return (found.version == 6 and found.ipv4_mapped) or found
+
+
+def _bucket(address: Address) -> str:
+    """What counts as one address: of IPv6 a /64, all of which is one household's to choose from."""
+    if address.version == 4 or not address.is_global:
+        return str(address)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False).network_address)
 
 
 class Visitors:
@@ -90,7 +105,8 @@ class Visitors:
     def _line(self, left: float) -> str:
         minutes = math.ceil(left / 60)
         when = f"in {minutes} minutes" if minutes > 1 else "in a minute"
-        return f"{self.per_address} questions came from your address in {self.window / 60:g} minutes; ask again {when}."
+        came = "1 question" if self.per_address == 1 else f"{self.per_address} questions"
+        return f"{came} came from your address in {self.window / 60:g} minutes; ask again {when}."
 
     def _forget(self, now: float) -> None:
         """Drop whoever asked longest ago, while their last question is out of the window or there are too many."""

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from qa.engine import PromptTooLong
-from qa.job import PULSE, News
+from qa.job import PULSE, Job, News
 from qa.scheduler import Limits, Refused
 from qa.waiting_line import Pace
 from tests.scheduler_engine import FakeEngine, Reader, part, serving, text_of, until
@@ -107,7 +107,7 @@ def test_a_full_queue_a_long_prompt_a_missing_model_and_a_closed_scheduler_are_r
         scheduler.submit("ann", [part("x")])
         engine.in_step()
         scheduler.submit("ben", [part("x")])
-        with pytest.raises(Refused, match="1 questions are waiting already"):
+        with pytest.raises(Refused, match=r"^1 question is waiting already"):
             scheduler.submit("cem", [part("x")])
     with pytest.raises(Refused, match="closing"):
         scheduler.submit("dan", [part("x")])
@@ -176,3 +176,31 @@ def test_an_idle_scheduler_sleeps_and_one_thread_computes(monkeypatch: pytest.Mo
         threading.Event().wait(0.05)
         assert len(turns) <= 1  # the turn that was under way
         assert engine.threads == {scheduler._thread.ident}
+
+
+def places(*jobs: Job) -> list[tuple[int, float | None]]:
+    """What each is told first; nobody takes the rest of its news."""
+    iterators = [iter(job) for job in jobs]
+    told = [next(iterator) for iterator in iterators]
+    return [(new.place, new.wait) for new in told]
+
+
+def test_a_visitors_second_question_waits_for_the_first_although_a_slot_is_free():
+    engine = FakeEngine(held=True)
+    with serving(tuned=engine) as (scheduler, clock):
+        scheduler._pace.measured(60.0)
+        scheduler.submit("ann", [part("one", 50)])
+        engine.in_step()
+        clock.pass_(10)
+        assert places(scheduler.submit("ann", [part("two")])) == [(1, 50.0)]
+
+
+def test_a_question_that_cannot_begin_yet_counts_for_nobody_else():
+    engine = FakeEngine(parallel=1, held=True)
+    with serving(Limits(parallel=1), tuned=engine) as (scheduler, clock):
+        scheduler._pace.measured(60.0)
+        scheduler.submit("ann", [part("one", 50)])
+        engine.in_step()
+        clock.pass_(10)
+        jobs = [scheduler.submit(name, [part("next")]) for name in ("ann", "ben", "cem", "cem", "dan")]
+        assert places(*jobs) == [(1, 50.0), (1, 50.0), (2, 110.0), (3, 170.0), (3, 170.0)]

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from qa.evaluation_turns import PULSE, TURN
-from qa.scheduler import Aborted, Queued, Refused, Scheduler
+from qa.scheduler import Aborted, Limits, Queued, Refused, Scheduler
 from tests.scheduler_engine import PATIENCE, FakeEngine, Reader, part, serving, text_of, until
 
 
@@ -246,3 +246,32 @@ def test_closing_the_scheduler_ends_evaluations():
         assert isinstance(waiting.error, Aborted)
         with pytest.raises(Refused, match="closing"):
             next(scheduler.evaluate("cem", pieces(1), Event()))
+
+
+def test_the_line_of_evaluations_is_bounded_and_nobody_waits_for_ever():
+    entered = Event()
+
+    def endless(event: threading.Event) -> None:
+        entered.set()
+        assert event.wait(PATIENCE)
+
+    limits = Limits(evaluations=2, patience=100.0, evaluation_deadline=300.0)
+    with serving(limits, tuned=FakeEngine()) as (scheduler, clock):
+        running = Evaluation(scheduler, "ann", [endless])
+        assert entered.wait(PATIENCE)
+        waiting = Evaluation(scheduler, "ben", pieces(1))
+        until(lambda: waiting.places, "the second waits")
+        for refused in (lambda: next(scheduler.evaluate("cem", pieces(1), Event())),
+                        lambda: scheduler.check("cem", evaluation=True)):  # fmt: skip
+            with pytest.raises(Refused, match=r"^2 evaluations are under way or waiting"):
+                refused()
+        scheduler.check("cem")
+        clock.pass_(100)
+        scheduler.check("cem")  # looks at the others' times too, since the thread that owns the engines computes
+        waiting.all()
+        assert isinstance(waiting.error, Refused)
+        assert "waited too long" in str(waiting.error)
+        clock.pass_(200)
+        scheduler.check("cem")
+        running.all()
+        assert "ended after 5 minutes" in str(running.error)

@@ -73,7 +73,7 @@ def test_the_states_of_an_answer_follow_the_schedulers_news() -> None:
         "Place 3 in the queue",
         "Place 2 in the queue · about 40 s",
         "Place 1 in the queue · about 3 minutes",
-        "Waiting for the model",
+        "Starting",
         "Reading 32 of 40 tokens",
         "Writing · 1 token",
         "Writing · 3 tokens · 2.0 per second",
@@ -84,10 +84,22 @@ def test_the_states_of_an_answer_follow_the_schedulers_news() -> None:
     assert [state.finished for state in states] == [False] * 7 + [True]
 
 
+def test_who_begins_at_once_is_told_no_place() -> None:
+    reading = News(0, Chunk("", "reading", PROMPT, 0, 0))
+    alone = follow(FakeJob(News(0, None, 1, 0.0), reading), 1, threading.Event())
+    assert [state.status for _, state in alone][:2] == ["Starting", "Starting"]
+    waiting = follow(FakeJob(News(0, None, 1, 12.0), News(0, None, 1, 11.5), reading), 1, threading.Event())
+    assert [state.status for _, state in waiting][:2] == ["Starting", "Place 1 in the queue · about 15 s"]
+
+
 @pytest.mark.parametrize(
     ("news", "state", "status"),
     [
-        (News(0, Chunk("", "done", PROMPT, PROMPT, 3, "length")), "cut", "Cut at 3 tokens · 1.0 per second · 2.0 s"),
+        (
+            News(0, Chunk("", "done", PROMPT, PROMPT, 3, "length")),
+            "cut",
+            "Cut at 3 tokens, the Length in Settings · 1.0 per second · 2.0 s",
+        ),
         (News(0, Chunk("", "done", PROMPT, PROMPT, 3, "cancelled")), "stopped", "Stopped · 3 tokens · 1.0 per second"),
         (
             News(0, writing(3, "b"), finish="deadline"),
@@ -113,7 +125,7 @@ def test_an_answer_that_never_began_says_so() -> None:
     assert (last.state, last.status) == ("stopped", "Stopped before the first word")
     silent = Chunk("", "done", PROMPT, PROMPT, 0, "stop")
     *_, (_, last) = follow(FakeJob(News(0, silent)), 1, threading.Event())
-    assert last.status == "Done · the model ended its turn without a word"
+    assert last.status == "Done · the model wrote nothing"
     gone = [(number, state.state) for number, state in follow(FakeJob(), 2, threading.Event())]
     assert gone == [(0, "stopped"), (1, "stopped")]
 
@@ -157,7 +169,7 @@ def test_what_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
     often = served()
     state = AppState(often.models, often.library, often.feedback, type(often.visitors)(per_address=1))
     assert [asked(state).state for _ in range(2)] == ["done", "failed"]
-    assert "1 questions came from your address" in asked(state).status
+    assert "1 question came from your address" in asked(state).status
 
 
 def test_a_visitor_has_one_running_and_one_waiting() -> None:
@@ -165,7 +177,7 @@ def test_a_visitor_has_one_running_and_one_waiting() -> None:
     cancel = threading.Event()
     first, second = (ask(state, VISITOR, [], "What?", SETTINGS, cancel) for _ in range(2))
     until(first, lambda now: now.tokens == 3)
-    waiting = next(second)
+    waiting = until(second, lambda now: now.state == "queued")
     assert (waiting.state, waiting.place, waiting.status) == ("queued", 1, "Place 1 in the queue")
     assert "something under way and something waiting" in asked(state).status
     other = ask(state, Visitor("another", "127.0.0.1"), [], "And?", SETTINGS, cancel)

@@ -34,7 +34,11 @@ def request(peer: str, session: str | None = "abc", **headers: str) -> gr.Reques
         ("8.8.8.8", "1.1.1.1", "8.8.8.8"),  # no proxy of ours: what it says of itself is not believed
         ("10.16.3.80", "1.1.1.1", "1.1.1.1"),  # a Space's own network
         ("10.16.3.80", "9.9.9.9, 1.1.1.1, 10.0.0.7", "1.1.1.1"),  # what the caller sent stands first
-        ("10.16.3.80", "2606:4700::1111", "2606:4700::1111"),
+        ("10.16.3.80", "2606:4700:1:2:aaaa::1111", "2606:4700:1:2::"),  # a household may choose the last 64 bits
+        ("2606:4700:1:2:bbbb::2", "", "2606:4700:1:2::"),
+        ("10.16.3.80", "::ffff:1.1.1.1", "1.1.1.1"),
+        ("10.16.3.80", "10.1.1.9, 10.0.0.7", "10.0.0.7"),  # a proxy inside a company
+        ("10.16.3.80", "fd00::1:7", "fd00::1:7"),
         ("127.0.0.1", "", "127.0.0.1"),
         ("10.16.3.80", "nonsense/../x, \n", "10.16.3.80"),
         ("", "", "unknown"),
