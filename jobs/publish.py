@@ -44,6 +44,21 @@ def publish(
     `RUN/cards/published.json` maps each kind to its repository, revision and address. Raises `UserError` before
     anything is sent where a check fails; `replace` lets repositories of these names lose what others put there.
     """
+    _check_options(run, namespace, name)
+    check_rights(namespace)
+    found = Run.read(run, Repositories(namespace, name))
+    kinds = _kinds(found, only)
+    return run_step(
+        "publish",
+        run / OUT,
+        arguments={"namespace": namespace, "name": name, "private": private, "only": kinds, **_surroundings()},
+        inputs={path.name: path for path in TEMPLATES.glob("*.md")} | {step: run / step for step in found.steps},
+        work=lambda folder: _work(found, kinds, private, replace, folder),
+        again=not _still_there(run / OUT),
+    )
+
+
+def _check_options(run: Path, namespace: str, name: str) -> None:
     for option, value in (("--namespace", namespace), ("--name", name)):
         if not re.fullmatch(NAME, value):
             raise UserError(
@@ -51,25 +66,11 @@ def publish(
             )
     if not run.is_dir():
         raise UserError(f"{run}: no such folder; give the folder of a finished run, for example runs/tiny")
-    check_rights(namespace)
-    found = Run.read(run, Repositories(namespace, name))
-    kinds = _kinds(found, only)
-    return run_step(
-        "publish",
-        run / OUT,
-        arguments={
-            "namespace": namespace,
-            "name": name,
-            "private": private,
-            "only": kinds,
-            "hub": constants.ENDPOINT,
-            "space": space_header(),
-            "code": source_sha256(*_code()),
-        },
-        inputs={path.name: path for path in TEMPLATES.glob("*.md")} | {step: run / step for step in found.steps},
-        work=lambda folder: _work(found, kinds, private, replace, folder),
-        again=not _still_there(run / OUT),
-    )
+
+
+def _surroundings() -> dict[str, Any]:
+    """What decides what is published beside the run and the options."""
+    return {"hub": constants.ENDPOINT, "space": space_header(), "code": source_sha256(*_code())}
 
 
 def _code() -> tuple[ModuleType, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from qa.artifacts import Reference
 from qa.ask_settings import QUESTION_CHARACTERS, AskSettings
@@ -18,6 +22,8 @@ SCHEMA = 1
 ANSWER_CHARACTERS, COMMENT_CHARACTERS = 4000, 500
 ROWS_A_DAY = 5000  # of one process
 FULL = "today's room for kept feedback is used up"
+
+log = logging.getLogger(__name__)
 
 Choice = Literal["tuned", "base", "tie", "bad"]
 Thumb = Literal["up", "down"]
@@ -51,7 +57,8 @@ class Feedback:
         self._credits = {} if credits is None else credits
         self._tally, self._day, self._today = Tally(), "", 0
         self._lock = threading.Lock()
-        self._store = Store(settings.feedback, self._count_past) if settings.feedback else None
+        self._wrong = _wrong_name(settings.feedback)
+        self._store = Store(settings.feedback, self._count_past) if settings.feedback and not self._wrong else None
 
     @property
     def configured(self) -> bool:
@@ -65,8 +72,8 @@ class Feedback:
 
     @property
     def problem(self) -> str:
-        """Why rows wait in their folder, in one line; empty while all is well."""
-        return self._store.problem if self._store else ""
+        """Why rows wait in their folder or are not kept, in one line; empty while all is well."""
+        return self._store.problem if self._store else self._wrong
 
     def tally(self) -> Tally:
         """All votes that this copy knows of: those in its data set, and those since it began."""
@@ -136,6 +143,18 @@ class Feedback:
                 past = past.plus(row["choice"])
         with self._lock:
             self._tally += past
+
+
+def _wrong_name(repository: str) -> str:
+    """Why nothing can be kept in a data set of this name, in one line; "" where something can, or none is named."""
+    try:
+        if repository:
+            validate_repo_id(repository)
+    except HFValidationError:
+        line = f"FOOTNOTE_FEEDBACK={repository!r} is no data set's name, so no feedback is kept; set it to another"
+        log.error("%s", line)
+        return line
+    return ""
 
 
 def _cut(text: Any, most: int) -> str:

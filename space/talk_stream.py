@@ -76,9 +76,15 @@ class Parts:
 
     def ended(self, talk: Talk) -> Frame:
         """The frame of what can be done with a finished answer."""
-        shown = {self.acts: talk_views.acts(talk), self.raws: talk_views.raws(talk)}
-        on = gr.update(placeholder="Ask a follow-up")
-        return {self.box: on, **shown, self.talk: talk, self.after: gr.update(visible=True)}
+        judged = gr.update(visible=bool(talk.answer), interactive=True)
+        return {
+            **dict.fromkeys((self.panel.up, self.panel.down), judged),
+            self.box: gr.update(placeholder="Ask a follow-up" if talk.answered else PLACEHOLDER),
+            self.acts: talk_views.acts(talk),
+            self.raws: talk_views.raws(talk),
+            self.talk: talk,
+            self.after: gr.update(visible=True),
+        }
 
     def cleared(self) -> Frame:
         """The frame of a new conversation."""
@@ -114,14 +120,13 @@ def runner(
         settings = AskSettings.clamped(temperature=temperature, max_tokens=length, seed=seed)
         pressed = event.target  # a copy, with a number of its own, once a frame has changed the component
         name = getattr(pressed, "elem_id", None)
+        asking: Asking | None = Asking(talk.followed(typed, settings), {parts.box: ""})
         if isinstance(pressed, gr.Timer):
             asking = _linked(state, parts, view)
         elif name == retry.elem_id:
             asking = Asking(talk.again())
         elif name in names:
             asking = _example(state, talk.followed(labels[names.index(name)], settings))
-        else:
-            asking = Asking(talk.followed(typed, settings), {parts.box: ""})
         if asking:
             yield from heard(page, request, _frames(state, parts, asking, request))
 
@@ -154,9 +159,7 @@ def _frames(state: AppState, parts: Parts, asking: Asking, request: gr.Request) 
         closing(ask(state, visitor_of(request), talk.turns, talk.question, talk.settings, cancel)) as answers,
     ):
         for answer in answers:
-            if (
-                not taken and answer.state == "failed"
-            ):  # refused: what the page shows stays, and the question in its box
+            if not taken and answer.state == "failed":  # what the page shows stays, and the question in its box
                 yield {parts.timer: gr.Timer(active=False), parts.refusal: views.answer_status(answer)}
                 return
             frame = parts.now(answer) if taken else {**parts.begun(talk), **asking.extra, **parts.now(answer)}

@@ -108,7 +108,7 @@ print(feedback.tally(), feedback.problem)
 
 
 def test_the_end_of_the_process_sends_what_waits(hub: RunningHub, tmp_path: Path) -> None:
-    body = "until(lambda: feedback._store._pusher)\nfeedback_store.MINUTES = 5\nvote()"
+    body = "until(lambda: feedback._store._pusher)\nfeedback_store.MINUTES = 5\nvote()\nfeedback.close()"
     client(hub, tmp_path / "home", body)
     assert [row["choice"] for row in kept(hub)] == ["tuned"]
 
@@ -210,7 +210,7 @@ names = [name for name in Parts.__dataclass_fields__ if name != "columns"]
 column = lambda: SimpleNamespace(head=object(), text=object(), marked=object(), line=object())
 parts = SimpleNamespace(**{{name: object() for name in names}}, columns=(column(), column()))
 models = SimpleNamespace(settings=Settings.read({{}}))
-tab = CompareTab(SimpleNamespace(feedback=feedback, models=models), parts)
+tab = CompareTab(None, SimpleNamespace(feedback=feedback, models=models), parts)
 headers = {{"user-agent": "{PLANTED[2]}", "x-forwarded-for": "{PLANTED[0]}", "cookie": "{PLANTED[3]}"}}
 raw = SimpleNamespace(client=SimpleNamespace(host="{PLANTED[0]}"), headers=headers, username="{PLANTED[3]}")
 request = gr.Request(raw, username="{PLANTED[3]}", session_hash="{PLANTED[1]}")
@@ -255,6 +255,7 @@ def test_without_a_data_set_votes_are_counted_and_nothing_is_written(monkeypatch
 def unreached(monkeypatch, tmp_path: Path) -> Feedback:
     """Feedback whose Hub is not there, in a folder of the test's."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(feedback_store, "set_client_factory", lambda _: None)  # it is the whole process's
     commit = Credit("Base model", "demo/base", "c" * 40, "")
     return Feedback(Settings.read({"FOOTNOTE_FEEDBACK": DATA}), {"base": commit})
 
