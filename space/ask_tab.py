@@ -20,8 +20,10 @@ from space.views import status
 from space.widgets import ASK, LIGHT, heavy, html, question_field, wire_stop
 
 TO_ADDRESS_BAR = """() => {
-  const link = document.querySelector("#fn-conversation .fn-share");
-  if (link) history.replaceState(null, "", link.href);
+  const talk = document.getElementById("fn-conversation"), link = talk?.querySelector(".fn-share");
+  if (!link || !talk.offsetParent) return;
+  const alone = talk.querySelectorAll(".fn-asked").length === 1; // a link cannot hold a conversation
+  history.replaceState(null, "", alone ? link.href : location.pathname);
 }"""
 FROM_ADDRESS_BAR = """() => {
   history.replaceState(null, "", location.pathname);
@@ -31,6 +33,28 @@ FROM_ADDRESS_BAR = """() => {
 
 def build(page: gr.Blocks, state: AppState) -> list[Late]:
     """Build the tab; returns the examples, which become the published ones once those are there."""
+    shown, retry, new = _conversation(state)
+    refusal = html(elem_classes="fn-line fn-refusal")
+    box, go, _ = question_field("Ask")
+    row, examples = _examples()
+    settings = temperature, length, seed = _settings()
+    timer, view = gr.Timer(1.0, active=False), gr.State(View())
+    parts = Parts(
+        **shown, refusal=refusal, box=box, examples=row, temperature=temperature, length=length, seed=seed, timer=timer
+    )
+    talk = parts.talk
+    run = runner(page, state, parts, retry, examples)
+    triggers = [box.submit, go.click, retry.click, timer.tick, *(button.click for button in examples)]
+    asking = gr.on(triggers, run, [box, talk, view, *settings, *examples], parts.all(), **heavy(ASK))
+    asking.then(None, None, None, js=TO_ADDRESS_BAR)
+    new.click(parts.cleared, None, parts.all(), **LIGHT).then(None, None, None, js=FROM_ADDRESS_BAR)
+    wire_stop(state, "ask", parts.stop)
+    page.load(_of_address, None, [box, view, timer, refusal, *settings], **LIGHT)
+    return [Late(button, _example(state, number)) for number, button in enumerate(examples)]
+
+
+def _conversation(state: AppState) -> tuple[dict[str, Any], gr.Button, gr.Button]:
+    """The conversation's components by their names in `Parts`; and the buttons Retry and New conversation."""
     with gr.Column(elem_id="fn-conversation", elem_classes="fn-talk"):
         talk = gr.State(Talk())
         earlier = gr.Markdown(elem_classes="fn-answer fn-earlier", latex_delimiters=LATEX)
@@ -46,24 +70,16 @@ def build(page: gr.Blocks, state: AppState) -> list[Late]:
             new = gr.Button("New conversation", size="sm", min_width=0, elem_classes="fn-act fn-new")
         panel = thumbs.panel(state, talk, opinion)
         raws = html(elem_classes="fn-raws")
-    refusal = html(elem_classes="fn-line fn-refusal")
-    box, go, _ = question_field("Ask")
+    shown = {"talk": talk, "earlier": earlier, "asked": asked, "text": text, "line": line, "acts": acts}
+    return {**shown, "raws": raws, "after": after, "stop": stop, "panel": panel}, retry, new
+
+
+def _examples() -> tuple[gr.Row, list[gr.Button]]:
     with gr.Row(elem_classes="fn-examples") as row:
-        examples = [
+        return row, [
             gr.Button(text, size="sm", min_width=0, elem_id=f"fn-example-{number}", elem_classes="fn-example")
             for number, text in enumerate(EXAMPLES)
         ]
-    settings = _settings()
-    timer, view = gr.Timer(1.0, active=False), gr.State(View())
-    parts = Parts(talk, earlier, asked, text, line, acts, raws, after, refusal, box, stop, row, *settings, timer, panel)
-    run = runner(page, state, parts, retry, examples)
-    triggers = [box.submit, go.click, retry.click, timer.tick, *(button.click for button in examples)]
-    asking = gr.on(triggers, run, [box, talk, view, *settings, *examples], parts.all(), **heavy(ASK))
-    asking.then(None, None, None, js=TO_ADDRESS_BAR)
-    new.click(parts.cleared, None, parts.all(), **LIGHT).then(None, None, None, js=FROM_ADDRESS_BAR)
-    wire_stop(state, "ask", stop)
-    page.load(_of_address, None, [box, view, timer, refusal, *settings], **LIGHT)
-    return [Late(button, _example(state, number)) for number, button in enumerate(examples)]
 
 
 def _settings() -> tuple[gr.Number, gr.Number, gr.Number]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +11,14 @@ import gradio as gr
 
 from qa.ask_settings import AskSettings
 from space import compare_views, views
-from space.answering import WAITING
+from space.answering import WAITING, encodable
 from space.blind import SIDES, Ballot, Comparison, Comparisons, VoteError, arranged, paced, toss
 from space.compare import compare
 from space.share import View
 from space.state import AppState
 from space.text import safe_markdown
 from space.visitors import visitor_of
+from space.widgets import heard
 
 Frame = dict[Any, Any]
 
@@ -38,6 +39,7 @@ class Parts:
 
     stop: gr.Button
     temperature: gr.Number
+    length: gr.Number
     seed: gr.Number
     timer: gr.Timer
     hint: gr.HTML
@@ -57,29 +59,30 @@ class Parts:
 class CompareTab:
     """The frames of the tab: of a comparison under way, of a finished one, of a vote."""
 
-    def __init__(self, state: AppState, parts: Parts) -> None:
-        self.state, self.parts, self.comparisons = state, parts, Comparisons()
+    def __init__(self, page: gr.Blocks, state: AppState, parts: Parts) -> None:
+        self.page, self.state, self.parts, self.comparisons = page, state, parts, Comparisons()
 
     def run(
-        self, question: str, blind: bool, marks: bool, temperature: float, seed: float, view: View,
-        event: gr.EventData, request: gr.Request,
+        self, question: str, blind: bool, marks: bool, temperature: float, length: float, seed: float,
+        view: View, event: gr.EventData, request: gr.Request,
     ) -> Iterator[Frame]:  # fmt: skip
         """Put a question to both models: the one that was typed or, once the models are there, the link's."""
-        settings, linked = chosen(temperature, seed), event.target is self.parts.timer
+        settings, linked = chosen(temperature, length, seed), event.target is self.parts.timer
         if linked and not self.state.models.settled:
             return
         if linked:
             question, settings = view.question, view.settings
-        question = question if isinstance(question, str) else ""
+        question = encodable(question) if isinstance(question, str) else ""
         models = toss() if blind else SIDES
         comparison = Comparison(question, settings, (WAITING, WAITING), models, bool(blind))
         session = str(request.session_hash)
         self.comparisons.put(session, None)
         yield self._begun(comparison) | ({self.parts.timer: gr.Timer(active=False)} if linked else {})
-        with closing(paced(self._answered(comparison, request))) as stream:
+        with closing(paced(heard(self.page, request, self._answered(comparison, request)))) as stream:
             for comparison in stream:
                 yield self._written(comparison)
-        self.comparisons.put(session, comparison)
+        if any(answer.state in ("done", "cut", "stopped") for answer in comparison.answers):  # else it was refused
+            self.comparisons.put(session, comparison)
         yield self._finished(comparison, bool(marks))
 
     def voter(self, ballot: Ballot) -> Callable[..., Frame]:
@@ -110,7 +113,7 @@ class CompareTab:
             **self._headed(comparison),
             **self._lined(comparison),
             parts.ballots: gr.update(visible=False),
-            parts.note: "",
+            parts.acts: compare_views.acts(comparison),
             parts.said: compare_views.told(comparison),
             parts.result: compare_views.revealed(comparison, kept, *tallies),
         }
@@ -118,9 +121,9 @@ class CompareTab:
     def mark(self, marks: bool, request: gr.Request) -> Frame:
         """Show the last comparison with or without marks."""
         comparison = self.comparisons.get(str(request.session_hash))
-        return self._drawn(comparison, bool(marks)) if comparison else {}
+        return self._drawn(comparison, bool(marks)) if comparison else {self.parts.note: gr.skip()}
 
-    def _answered(self, comparison: Comparison, request: gr.Request) -> Iterator[Comparison]:
+    def _answered(self, comparison: Comparison, request: gr.Request) -> Generator[Comparison]:
         with self.state.stops.job(str(request.session_hash), "compare") as cancel:
             pairs = compare(self.state, visitor_of(request), comparison.question, comparison.settings, cancel)
             with closing(pairs):
@@ -129,12 +132,13 @@ class CompareTab:
 
     def _begun(self, comparison: Comparison) -> Frame:
         parts = self.parts
-        cleared: Frame = dict.fromkeys((parts.hint, parts.acts, parts.note, parts.result), "")
+        cleared: Frame = dict.fromkeys((parts.hint, parts.acts, parts.result), "")
         return {
             **cleared,
             **self._headed(comparison),
             **self._written(comparison),
             parts.temperature: comparison.settings.temperature,
+            parts.length: comparison.settings.max_tokens,
             parts.seed: comparison.settings.seed,
             parts.ballots: gr.update(visible=False),
         }
@@ -144,8 +148,11 @@ class CompareTab:
         return {column.head: head for column, head in zip(self.parts.columns, heads, strict=True)}
 
     def _lined(self, comparison: Comparison) -> Frame:
-        lines = map(views.answer_status, comparison.shown)
-        return {column.line: line for column, line in zip(self.parts.columns, lines, strict=True)}
+        """A line below each answer; or one below both, of what kept either from being asked."""
+        refusal = compare_views.refusal(comparison.shown)
+        lines = ("", "") if refusal else map(views.answer_status, comparison.shown)
+        frame: Frame = {column.line: line for column, line in zip(self.parts.columns, lines, strict=True)}
+        return frame | {self.parts.note: refusal}
 
     def _written(self, comparison: Comparison) -> Frame:
         frame = self._lined(comparison) | self._drawn(comparison, marks=False)
@@ -174,7 +181,9 @@ class CompareTab:
         return frame
 
 
-def chosen(temperature: float, seed: float) -> AskSettings:
+def chosen(temperature: float, length: float, seed: float) -> AskSettings:
     """The settings of both models, from what a visitor or a program sent; at temperature 0 the likeliest tokens."""
-    settings = AskSettings.clamped(temperature=temperature, seed=seed)
-    return settings if settings.temperature > 0 else replace(AskSettings.greedy(), seed=settings.seed)
+    settings = AskSettings.clamped(temperature=temperature, max_tokens=length, seed=seed)
+    if settings.temperature > 0:
+        return settings
+    return replace(AskSettings.greedy(settings.max_tokens), seed=settings.seed)

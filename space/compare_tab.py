@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from qa.ask_settings import AskSettings
+from qa.ask_settings import MOST_TOKENS, AskSettings
 from space import compare_views
 from space.answering import WAITING
 from space.blind import Ballot, Comparison
@@ -21,12 +21,13 @@ from space.widgets import ASK, LIGHT, heavy, html, question_box, wire_stop
 BALLOTS: tuple[tuple[Ballot, str], ...] = (
     ("first", "1 is better"),
     ("second", "2 is better"),
-    ("tie", "Both as good"),
+    ("tie", "Equally good"),
     ("bad", "Both bad"),
 )
 TO_ADDRESS_BAR = """() => {
-  const link = document.querySelector("#fn-comparison .fn-share");
-  if (link) history.replaceState(null, "", link.href);
+  const [link, answers] = [".fn-share", ".fn-both"].map((name) => document.querySelector(`#fn-comparison ${name}`));
+  const stale = answers && !location.search.includes("blind=1"); // an open view's, beside answers that await a vote
+  if (link || stale) history.replaceState(null, "", link ? link.href : "?tab=compare");
 }"""
 
 
@@ -35,7 +36,7 @@ def build(page: gr.Blocks, state: AppState) -> list[Late]:
     with gr.Column(elem_id="fn-comparison"):
         box, go, stop = question_box("Compare")
         blind, marks = _choices()
-        temperature, seed = _settings()
+        settings = temperature, length, seed = _settings()
         hint = html(compare_views.HINT, elem_classes="fn-maybe")
         with gr.Row(elem_classes="fn-sides"):
             columns = _column(state, 0), _column(state, 1)
@@ -43,16 +44,17 @@ def build(page: gr.Blocks, state: AppState) -> list[Late]:
         ballots, buttons, consent = _ballots(state)
         note, result = html(elem_classes="fn-line"), html(elem_classes="fn-maybe")
         timer, view = gr.Timer(1.0, active=False), gr.State(View())
-    parts = Parts(stop, temperature, seed, timer, hint, columns, said, acts, ballots, note, result)
-    tab = CompareTab(state, parts)
-    inputs = [box, blind, marks, temperature, seed, view]
+    parts = Parts(stop, temperature, length, seed, timer, hint, columns, said, acts, ballots, note, result)
+    tab = CompareTab(page, state, parts)
+    inputs = [box, blind, marks, *settings, view]
     run = gr.on([box.submit, go.click, timer.tick], tab.run, inputs, parts.all(), **heavy(ASK))
     run.then(None, None, None, js=TO_ADDRESS_BAR)
     for (ballot, _), button in zip(BALLOTS, buttons, strict=True):
-        button.click(tab.voter(ballot), consent, parts.all(), **LIGHT)
+        voted = button.click(tab.voter(ballot), consent, parts.all(), **LIGHT)
+        voted.then(None, None, None, js=TO_ADDRESS_BAR)
     marks.input(tab.mark, marks, parts.all(), **LIGHT)
     wire_stop(state, "compare", stop)
-    page.load(_of_address, None, [box, view, timer, temperature, seed], **LIGHT)
+    page.load(_of_address, None, [box, blind, view, timer, *settings], **LIGHT)
     return []
 
 
@@ -60,15 +62,16 @@ def _choices() -> tuple[gr.Checkbox, gr.Checkbox]:
     with gr.Row(elem_classes="fn-choices"):
         return (
             gr.Checkbox(False, label="Blind vote", min_width=0),
-            gr.Checkbox(True, label="Mark differences", min_width=0),
+            gr.Checkbox(False, label="Mark differences (as plain text)", min_width=0),
         )
 
 
-def _settings() -> tuple[gr.Number, gr.Number]:
+def _settings() -> tuple[gr.Number, gr.Number, gr.Number]:
     usual = AskSettings.greedy()
     with gr.Accordion("Settings", open=False, elem_classes="fn-settings"), gr.Row(elem_classes="fn-controls"):
         return (
             gr.Number(usual.temperature, label="Temperature", info="0 to 1.5; 0 takes the likeliest word", step=0.1),
+            gr.Number(usual.max_tokens, label="Length", info=f"tokens of an answer, 16 to {MOST_TOKENS}", precision=0),
             gr.Number(usual.seed, label="Seed", info="the same for both models", precision=0),
         )
 
@@ -96,7 +99,9 @@ def _of_address(request: gr.Request) -> tuple[Any, ...]:
     """Fill in what a shared link says; its question is asked once the models are there."""
     view = parse(request.query_params, AskSettings.greedy())
     if view.tab != "compare" or not view.question:
-        return (gr.skip(),) * 5
-    settings = chosen(view.settings.temperature, view.settings.seed)
+        return (gr.skip(),) * 7
+    found = view.settings
+    settings = chosen(found.temperature, found.max_tokens, found.seed)
     view = replace(view, settings=settings)
-    return view.question, view, gr.Timer(active=True), settings.temperature, settings.seed
+    fields = settings.temperature, settings.max_tokens, settings.seed
+    return view.question, view.blind, view, gr.Timer(active=True), *fields

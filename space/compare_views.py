@@ -40,9 +40,15 @@ def said(shown: Answers) -> str:
         state = min((answer.state for answer in shown if not answer.finished), key=STEPS.index)
         words = first.status or second.status if state == "queued" else f"Both models: {state}"
         return views.status(state, words)
-    if first.state == second.state == "failed":
-        return views.status("failed", first.status)
+    if refusal(shown):
+        return ""  # it is said for itself
     return views.status("done", f"First answer: {first.status}. Second answer: {second.status}.")
+
+
+def refusal(shown: Answers) -> str:
+    """The line of what kept both models from being asked; empty where one of them was."""
+    first, second = map(views.answer_status, shown)
+    return first if first == second and shown[0].state == "failed" else ""
 
 
 def told(comparison: Comparison) -> str:
@@ -59,12 +65,12 @@ def _chosen(comparison: Comparison) -> str:
 
 
 def acts(comparison: Comparison) -> str:
-    """What can be done with answers that are there, and how far they agree in words."""
+    """What can be done with answers that are there, once no vote is waited for; and how far they agree in words."""
     if not any(answer.text for answer in comparison.answers):
         return ""
-    link = escape(address("compare", comparison.question, comparison.settings))
+    link = escape(address("compare", comparison.question, comparison.settings, blind=comparison.blind))
     copy = f'<div class="fn-acts"><a class="fn-share" href="{link}">Copy link</a></div>'
-    return f'<div class="fn-both fn-there">{copy}{_shared(comparison)}</div>'
+    return f'<div class="fn-both fn-there">{"" if comparison.votable else copy}{_shared(comparison)}</div>'
 
 
 def _shared(comparison: Comparison) -> str:
@@ -79,11 +85,13 @@ def _shared(comparison: Comparison) -> str:
 
 
 def marked_texts(comparison: Comparison) -> tuple[str, str] | None:
-    """Both answers with their differences marked; None where there is nothing to compare."""
+    """Both answers with their differences marked; None where there are none to mark."""
     first, second = (answer.text for answer in comparison.answers)
     if not (first.strip() and second.strip()):
         return None
     marked = mark(first, second)
+    if marked.same:
+        return None
     return f'<div class="fn-marked">{marked.left}</div>', f'<div class="fn-marked">{marked.right}</div>'
 
 
@@ -93,7 +101,8 @@ def revealed(comparison: Comparison, kept: str, session: Tally, everybody: Tally
     return (
         f'<section class="fn-panel fn-revealed fn-there"><h2>{_chosen(comparison)}</h2><p>{escape(kept)}</p>'
         '<table class="fn-figures"><thead><tr><th scope="col">Preferred</th><th scope="col">Fine-tuned</th>'
-        '<th scope="col">Base</th><th scope="col">Neither</th><th scope="col">Fine-tuned’s share of the decided</th>'
+        '<th scope="col">Base</th><th scope="col">Neither</th>'
+        '<th scope="col">Fine-tuned’s share of votes for one of the two</th>'
         f"</tr></thead><tbody>{rows}</tbody></table></section>"
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from qa.choices import Formulation, prompt_name
-from space.evaluate import DEFAULT_QUESTIONS, Run, evaluate
+from qa.records import Question
+from space.evaluate import DEFAULT_QUESTIONS, MOST_QUESTIONS, Run, evaluate
 from space.evaluation_detail import detail
 from space.evaluation_lines import Line, live_lines, published_lines
 from space.evaluation_table import SCRIPT, frame, rows
@@ -19,10 +23,19 @@ from space.published import live_formulation, live_template
 from space.state import AppState
 from space.text import escape
 from space.visitors import visitor_of
-from space.widgets import EVALUATE, LIGHT, heavy, html, wire_stop
+from space.widgets import EVALUATE, LIGHT, heard, heavy, html, wire_stop
 
-PROMPTS = [("Letter: options shown", "letter"), ("Cloze: options weighed", "cloze")]
+PROMPTS = [("Pick a letter", "letter"), ("Weigh each option", "cloze")]
 LIVE, PUBLISHED = "live", "published"
+FOLLOW_FOCUS = """() => {
+  const [go, stop] = document.querySelectorAll("#fn-run button");
+  const watch = new MutationObserver(() => {
+    const [gone, there] = stop.disabled ? [stop, go] : [go, stop];
+    if (document.activeElement === gone) there.focus();
+    if (stop.disabled) watch.disconnect();
+  });
+  watch.observe(stop, { attributeFilter: ["disabled"] });
+}"""  # the buttons take each other's place, and one that is not displayed loses the keyboard's focus
 
 
 class Facts(NamedTuple):
@@ -56,12 +69,37 @@ class Shown(NamedTuple):
     everything: gr.Column
 
 
+class Everything:
+    """The published questions as the page shows them, written once for each prompt and set: 2,000 are 1.4 MB."""
+
+    def __init__(self, models: Models) -> None:
+        self._models, self._lock = models, threading.Lock()
+        self._source: tuple[Any, ...] = (None, None, None)
+        self._written: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def written(self, formulation: Formulation, task: str) -> tuple[str, str]:
+        """Figures and rows; what is not published is not remembered, since anybody can ask for sets of any name."""
+        models, key = self._models, (formulation, task)
+        with self._lock:
+            source = (models.items, models.published, _questions(models))
+            if any(map(operator.is_not, source, self._source)):
+                self._source, self._written = source, {}
+            if key in self._written:
+                return self._written[key]
+            lines = published_lines(models, formulation, task)
+            prompt = prompt_name(formulation, live_template(models.published, formulation))
+            page = published_summary(lines, prompt), rows(lines)
+            if lines:
+                self._written[key] = page
+            return page
+
+
 def build(page: gr.Blocks, state: AppState) -> list[Late]:
     """The tab's components and events; the late part is what is known of data and published figures."""
     controls, shown = _controls(), _shown(state.models)
     run, chosen = gr.State(None), gr.State(False)
     signal = html(visible="hidden")  # its change is what tells: a State's is not told of by events beside the queue
-    _wire_run(state, controls, shown, run)
+    _wire_run(page, state, controls, shown, run)
     _wire_boards(state.models, controls, shown, run)
     _wire_facts(state.models, controls, shown, signal, chosen)
     return [Late(signal, lambda: escape(known(state.models)))]
@@ -69,25 +107,28 @@ def build(page: gr.Blocks, state: AppState) -> list[Late]:
 
 def known(models: Models) -> Facts:
     """The published headline's formulation, the sets with their sizes, and how much is published."""
-    counts: dict[str, int] = {}
-    try:
-        for question in models.questions():
-            counts[question.task] = counts.get(question.task, 0) + 1
-    except NotReadyError:
-        pass  # the page says how far the data are
+    counts = Counter(question.task for question in _questions(models))
     why = "" if models.published else models.unpublished
     return Facts(live_formulation(models.published), tuple(counts.items()), len(models.items), why)
 
 
+def _questions(models: Models) -> Sequence[Question]:
+    """The test questions; none while they are not there, and the page says how far they are."""
+    try:
+        return models.questions()
+    except NotReadyError:
+        return ()
+
+
 def _controls() -> Controls:
     task = gr.Radio([], label="Set", visible=False, elem_classes="fn-set")
-    with gr.Row(elem_classes="fn-controls", equal_height=True):
+    with gr.Row(elem_id="fn-run", elem_classes="fn-controls", equal_height=True):
         # Bounds of Gradio's own would leave the old result standing under its message; `evaluate` checks them.
-        number = gr.Number(DEFAULT_QUESTIONS, label="Questions", scale=1, min_width=88)
-        sample = gr.Number(0, label="Sample", scale=1, min_width=88)
-        formulation = gr.Radio(PROMPTS, value="letter", label="Prompt", scale=5, min_width=320)
+        number = gr.Number(DEFAULT_QUESTIONS, label="Questions", info=f"1 to {MOST_QUESTIONS}", scale=1, min_width=88)
+        sample = gr.Number(0, label="Sample", info="same number, same questions", scale=2, min_width=190)
+        formulation = gr.Radio(PROMPTS, value="letter", label="Way of asking", scale=5, min_width=320)
         go = gr.Button("Run", variant="primary", scale=0, min_width=84)
-        stop = gr.Button("Stop", interactive=False, scale=0, min_width=72, elem_classes="fn-stop")
+        stop = gr.Button("Stop", interactive=False, scale=0, min_width=84, elem_classes="fn-stop")
     return Controls(task, number, sample, formulation, go, stop)
 
 
@@ -116,13 +157,13 @@ def _views(items: int) -> list[tuple[str, str]]:
     return [("This run", LIVE), (f"Published, all {items:,}", PUBLISHED)]
 
 
-def _wire_run(state: AppState, controls: Controls, shown: Shown, run: gr.State) -> None:
+def _wire_run(page: gr.Blocks, state: AppState, controls: Controls, shown: Shown, run: gr.State) -> None:
     def ask(
         task: str | None, number: float, formulation: str, sample: float, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         with state.stops.job(str(request.session_hash), "evaluate") as cancel:
-            visitor = visitor_of(request)
-            for now in evaluate(state, visitor, number, formulation, sample, cancel, task=task or ""):
+            runs = evaluate(state, visitor_of(request), number, formulation, sample, cancel, task=task or "")
+            for now in heard(page, request, runs):
                 going = gr.update(interactive=now.state in ("queued", "running"))
                 lines = rows(live_lines(now, state.models))
                 yield run_status(now), summary(now) or HINT, plot(now), lines, now, going
@@ -130,12 +171,14 @@ def _wire_run(state: AppState, controls: Controls, shown: Shown, run: gr.State) 
     given = [controls.task, controls.number, controls.formulation, controls.sample]
     drawn = [shown.line, shown.live, shown.chart, shown.board, run, controls.stop]
     controls.go.click(lambda: LIVE, None, shown.view, **LIGHT)
+    controls.go.click(None, None, None, js=FOLLOW_FOCUS)
     controls.go.click(ask, given, drawn, **heavy(EVALUATE))
     wire_stop(state, "evaluate", controls.stop)
 
 
 def _wire_boards(models: Models, controls: Controls, shown: Shown, run: gr.State) -> None:
     """Rows are opened one by one: the published set may have thousands, each with its options and evidence."""
+    everything = Everything(models)
 
     def open_live(now: Run | None, event: gr.EventData) -> dict[str, Any]:
         return _opened(live_lines(now, models) if now else [], event, now.formulation if now else "letter", live=True)
@@ -146,7 +189,7 @@ def _wire_boards(models: Models, controls: Controls, shown: Shown, run: gr.State
     def show(view: str, formulation: Formulation, task: str | None) -> tuple[Any, ...]:
         here = view == PUBLISHED
         columns = gr.update(visible="hidden" if here else True), gr.update(visible=True if here else "hidden")
-        return *columns, *(_everything(models, formulation, task or "") if here else (gr.skip(), gr.skip()))
+        return *columns, *(everything.written(formulation, task or "") if here else (gr.skip(), gr.skip()))
 
     way = [controls.formulation, controls.task]
     shown.board.select(open_live, run, shown.board, **LIGHT)
@@ -163,12 +206,6 @@ def _opened(lines: list[Line], event: gr.EventData, formulation: Formulation, *,
     if line is None:
         return gr.skip()
     return gr.update(detail={"id": name, "html": detail(line, formulation, live)})
-
-
-def _everything(models: Models, formulation: Formulation, task: str) -> tuple[str, str]:
-    lines = published_lines(models, formulation, task)
-    prompt = prompt_name(formulation, live_template(models.published, formulation))
-    return published_summary(lines, prompt), rows(lines)
 
 
 def _wire_facts(models: Models, controls: Controls, shown: Shown, signal: gr.HTML, chosen: gr.State) -> None:

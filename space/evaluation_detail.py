@@ -10,8 +10,15 @@ from space.evaluation_lines import Line
 from space.text import escape
 
 TITLES = {"base": "Base", "tuned": "Fine-tuned"}
-ROUNDED = "The file is the one that was measured: a near tie, which rounding on this machine turned."
-QUANTISED = "The base answers here as a quantised file; the published figures are of its own weights."
+NEAR = 0.05  # nats between two whole options: as much as the rounding of another machine's kernels may turn
+ROUNDED = (
+    "Fine-tuned picked another option here. The file is the one that was measured: a near tie, which rounding on this "
+    "machine turned."
+)
+ANOTHER = "Fine-tuned picked another option here than in the published evaluation."
+QUANTISED = (
+    "Base picked another option here. It answers as a quantised file; the published figures are of its own weights."
+)
 
 
 def detail(line: Line, formulation: Formulation, live: bool) -> str:
@@ -19,7 +26,7 @@ def detail(line: Line, formulation: Formulation, live: bool) -> str:
     question = line.question
     return (
         f'<p class="fn-whole">{escape(question.question)}</p>{_options(line, formulation)}'
-        f"{_evidence(question)}{_published(line) if live else ''}"
+        f"{_evidence(question)}{_published(line, formulation) if live else ''}"
     )
 
 
@@ -53,8 +60,11 @@ def _option(line: Line, index: int, formulation: Formulation, scored: bool) -> s
 
 def _score(logprobs: Sequence[float], index: int, question: Question, formulation: Formulation) -> str:
     """What decides: the log-probability, for cloze by character of the option."""
-    length = len(question.choices[index]) if formulation == "cloze" else 1
-    return f"{logprobs[index] / length:.3f}".replace("-", "−")
+    return f"{logprobs[index] / _length(index, question, formulation):.3f}".replace("-", "−")
+
+
+def _length(index: int, question: Question, formulation: Formulation) -> int:
+    return len(question.choices[index]) if formulation == "cloze" else 1
 
 
 def _evidence(question: Question) -> str:
@@ -71,14 +81,24 @@ def _address(source: str) -> str:
     return f'<a href="{escape(source)}" target="_blank" rel="noopener noreferrer">{escape(source)}</a>'
 
 
-def _published(line: Line) -> str:
+def _published(line: Line, formulation: Formulation) -> str:
     """What the published evaluation has for this question, and why a pick of this run may differ from it."""
     found = dict(zip(TITLES, line.published, strict=True))
     words = [f"{TITLES[side]} {escape(line.question.labels[pick])}" for side, pick in found.items() if pick is not None]
     if not words:
         return ""
     now = {"base": line.base, "tuned": line.tuned}
-    reasons = {"base": QUANTISED, "tuned": ROUNDED}
+    reasons = {"base": QUANTISED, "tuned": ROUNDED if _is_near_tie(line, formulation) else ANOTHER}
     moved = [side for side in found if found[side] not in (None, now[side])]
-    notes = (f'<p class="fn-moved">{TITLES[side]} picked another option here. {reasons[side]}</p>' for side in moved)
+    notes = (f'<p class="fn-moved">{reasons[side]}</p>' for side in moved)
     return f'<p class="fn-then">Published picks: {", ".join(words)}.</p>{"".join(notes)}'
+
+
+def _is_near_tie(line: Line, formulation: Formulation) -> bool:
+    """Whether little lies between what the fine-tuned model picks here and what it picked when it was published."""
+    pair = line.tuned, line.published[1]
+    if not line.tuned_logprobs or None in pair:
+        return False
+    lengths = [_length(index, line.question, formulation) for index in pair]
+    here, then = (line.tuned_logprobs[index] / length for index, length in zip(pair, lengths, strict=True))
+    return abs(here - then) * min(lengths) < NEAR

@@ -6,28 +6,29 @@ from collections.abc import Sequence
 
 from qa.choices import Formulation
 from qa.statistics import paired_difference, verdict
+from space.answering import about
 from space.evaluate import Row, Run
 from space.evaluation_lines import Line, Share, share
 from space.models import Models
 from space.plot import Point, running_plot
 from space.published import Published, differences, headline, with_prompt
 from space.text import escape, seconds
-from space.views import RUNNING
+from space.views import status
 
 SEED = 17  # of the bootstrap: evaluation's default, so that the same picks give the same bounds
 HINT = (
     '<section class="fn-panel"><h2>This run</h2><p>Both models answer the same questions of the published test set, '
-    "one after another. <b>Letter</b> shows the options and reads which label is likeliest; <b>cloze</b> asks the bare "
-    "question and weighs each option in words. The same sample number draws the same questions.</p></section>"
+    "one after another. <b>Pick a letter</b> shows the options and reads which letter is likeliest. <b>Weigh each "
+    "option</b> asks the bare question and reads how likely each option is as its answer.</p></section>"
 )
 
 EMPTY = '<p class="fn-empty">No run yet: its plot and its questions appear here.</p>'
 
 
 def run_status(run: Run) -> str:
-    """Where the run stands, with the time left; aloud only what changes its state, not every question."""
+    """Where the run stands, with the time left; its state is what space/page.js says aloud whenever it changes."""
     done = f"{len(run.rows)} of {run.total} questions"
-    left = f" · {seconds(run.left)} left" if run.left else ""
+    left = f" · {about(run.left)} left" if run.left else ""
     lines = {
         "queued": _queued(run, done),
         "running": f"{done}{left}",
@@ -35,17 +36,14 @@ def run_status(run: Run) -> str:
         "stopped": f"Stopped after {len(run.rows)} of {run.total}",
         "failed": run.problem,
     }
-    aloud = {"queued": "Waiting in the queue", "running": f"Asking {run.total} questions"}
-    line, said = escape(lines[run.state]), escape(aloud.get(run.state, lines[run.state]))
-    busy = " fn-busy" if run.state in (*RUNNING, "queued") else ""
-    shown = f'<p class="fn-status fn-{run.state}{busy}" aria-hidden="true">{line}</p>'
-    return f'{shown}<p class="fn-sr" role="status">{said}</p>'
+    begun = run.state == "queued" and run.rows  # a visitor's question in between is no news to be interrupted for
+    return status("running" if begun else run.state, lines[run.state])
 
 
 def _queued(run: Run, done: str) -> str:
     if run.rows:
         return f"{done} · a visitor’s question goes first"
-    wait = f" · about {seconds(run.wait)}" if run.wait else ""
+    wait = f" · {about(run.wait)}" if run.wait else ""
     return f"Place {run.place} in the queue{wait}"
 
 
@@ -83,7 +81,7 @@ def _meter(title: str, found: Share) -> str:
     value, low, high = (f"{100 * part:.{digits}f}" for part in (found.value, found.low, found.high))
     return (
         f'<div class="fn-meter {name}"><span>{title}</span><b>{found.correct:,}<small> / {found.n:,}</small></b>'
-        f"<span>{value} %, interval {low} to {high}</span></div>"
+        f"<span>{value}\u00a0%, 95\u00a0% interval {low}\u00a0to\u00a0{high}</span></div>"
     )
 
 
@@ -135,7 +133,8 @@ def published_panel(models: Models, formulation: Formulation) -> str:
 
 
 def _no_result(reason: str) -> str:
-    return f'<section class="fn-panel"><h2>Published result</h2><p>None to show: {escape(reason)}.</p></section>'
+    why = escape(reason.removesuffix("."))
+    return f'<section class="fn-panel"><h2>Published result</h2><p>None to show: {why}.</p></section>'
 
 
 def _results(shown: list[Published], found: list[Published]) -> str:

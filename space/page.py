@@ -65,13 +65,18 @@ def _watch(page: gr.Blocks, models: Models, panel: gr.HTML, retry: gr.Button, la
 
     def look() -> tuple[Any, ...]:
         settled, parts = models.settled, models.parts()
-        broken = any(part.phase == "failed" for part in parts)
         brought = [part.show() for part in late]
-        return views.loading(parts), gr.update(visible=settled and broken), gr.Timer(active=not settled), *brought
+        return (
+            views.loading(parts),
+            gr.update(visible=settled and models.refused),
+            gr.Timer(active=not settled),
+            *brought,
+        )
 
     def again() -> tuple[Any, ...]:
-        models.start()
-        return views.loading(models.parts()), gr.update(visible=False), gr.Timer(active=True)
+        wait = models.start()
+        told = views.loading(models.parts()) + views.status("stopped", wait)
+        return told, gr.update(visible=bool(wait)), gr.Timer(active=not wait)
 
     shown = [panel, retry, timer]
     brought = [part.component for part in late]

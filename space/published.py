@@ -13,7 +13,12 @@ from qa.headline import KEYS, headline_lines
 from qa.statistics import verdict_among
 
 SERVED = ("gguf", "merged", "adapter")  # whichever was measured first stands for the model that answers here
-TITLES = {"base": "Base, full precision", "adapter": "Adapter", "merged": "Merged", "gguf": "GGUF, as served here"}
+TITLES = {
+    "base": "Base, full precision",
+    "adapter": "Adapter",
+    "merged": "Merged",
+    "gguf": "Fine-tuned, as served here",
+}
 
 
 @dataclass(frozen=True)

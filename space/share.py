@@ -1,4 +1,4 @@
-"""A view of the page as an address and back: `?tab=ask&q=…&seed=…&temperature=…&length=…`."""
+"""A view of the page as an address and back: `?tab=ask&q=…&seed=…&temperature=…&length=…`, and `&blind=1`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ class View:
     tab: Tab = "ask"
     question: str = ""
     settings: AskSettings = field(default_factory=AskSettings)
+    blind: bool = False
 
 
-def address(tab: Tab, question: str = "", settings: AskSettings | None = None) -> str:
+def address(tab: Tab, question: str = "", settings: AskSettings | None = None, *, blind: bool = False) -> str:
     """The query of a view, from `?` on; without a question, the tab alone."""
     fields: dict[str, object] = {"tab": tab}
     if question.strip():
         chosen = settings or AskSettings()
         fields["q"] = question.strip()[:QUESTION_CHARACTERS]
         fields |= {"seed": chosen.seed, "temperature": chosen.temperature, "length": chosen.max_tokens}
+        fields |= {"blind": 1} if blind else {}
     return "?" + urlencode(fields)
 
 
@@ -44,7 +46,7 @@ def parse(query: Mapping[str, str], default: AskSettings | None = None) -> View:
         }
     )
     question = query.get("q", "").replace("\0", "").strip()[:QUESTION_CHARACTERS].strip()
-    return View(tab if tab in get_args(Tab) else "ask", question, settings)
+    return View(tab if tab in get_args(Tab) else "ask", question, settings, query.get("blind") == "1")
 
 
 def _number(text: str | None, default: float) -> float:

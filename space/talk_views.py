@@ -23,7 +23,7 @@ def earlier(turns: Sequence[Turn]) -> str:
 def asked(question: str) -> str:
     """A question as a heading, in which neither Markdown nor LaTeX begins."""
     words = escape(" ".join(question.split())).replace("$", "&#36;").replace("\\", "&#92;")
-    return f'<h2 class="fn-asked">{words}</h2>' if words else ""
+    return f'<h2 class="fn-asked" dir="auto">{words}</h2>' if words else ""
 
 
 def raws(talk: Talk) -> str:

@@ -39,13 +39,13 @@ in_browser = [
 
 
 @contextmanager
-def running_app(environment: dict[str, str]) -> Iterator[str]:
-    """Start the app in a process of its own; yields its address once it answers."""
+def running_app(environment: dict[str, str], world: str = "tests.space_world") -> Iterator[str]:
+    """Start a world's app in a process of its own; yields its address once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, **environment, "FOOTNOTE_PORT": str(port)}
-    app = subprocess.Popen([sys.executable, "-m", "tests.space_world"], cwd=ROOT, env=environment)
+    app = subprocess.Popen([sys.executable, "-m", world], cwd=ROOT, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, app)

@@ -7,15 +7,20 @@ import random
 import threading
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from qa.ask_settings import AskSettings
-from space import blind
+from space import blind, compare_views
 from space.answering import Answer
 from space.blind import PACE, SIDES, Comparison, Comparisons, VoteError, arranged, paced, toss, veiled
 from space.compare import Pair
+from space.compare_frames import Column, CompareTab, Parts, chosen
 from space.feedback import Tally
+from space.state import AppState
+from tests.space_fakes import served, unloaded
 
 DONE = (Answer("First words", "done", "Done · 2 tokens", 2, 1.0), Answer("Others", "cut", "Cut · 1 token", 1, 0.5))
 FINISHED = Comparison("What is it?", AskSettings.greedy(), DONE, ("tuned", "base"), blind=True)
@@ -175,3 +180,81 @@ def test_only_so_many_sessions_are_remembered(monkeypatch) -> None:
         comparisons.put(str(number), FINISHED)
         comparisons.put("0", FINISHED)  # who comes back is not the oldest
     assert [comparisons.get(str(number)) is not None for number in range(5)] == [True, False, False, True, True]
+
+
+def asked_by(session: str) -> gr.Request:
+    return gr.Request(SimpleNamespace(headers={}, client=None), session_hash=session)
+
+
+def drawn_by(state: AppState) -> CompareTab:
+    """A tab whose components are their own names."""
+    columns = tuple(Column(*(f"{name} {number}" for name in Column.__dataclass_fields__)) for number in (1, 2))
+    parts = Parts(**{**{name: name for name in Parts.__dataclass_fields__}, "columns": columns})
+    return CompareTab(gr.Blocks(), state, parts)
+
+
+def test_marks_without_a_comparison_change_nothing() -> None:
+    """An empty frame is an error of Gradio's."""
+    tab = drawn_by(unloaded())
+    assert tab.mark(True, asked_by("nobody")) == {"note": gr.skip()}
+    tab.comparisons.put("visitor", FINISHED)
+    assert "fn-only" not in str(tab.mark(False, asked_by("visitor")))
+    assert {"marked 1", "marked 2"} <= tab.mark(True, asked_by("visitor")).keys()
+
+
+def test_answers_of_the_same_words_stay_formatted() -> None:
+    same = replace(FINISHED, answers=(replace(DONE[0], text="**One** word"), replace(DONE[1], text="**One**\nword")))
+    assert compare_views.marked_texts(same) is None
+    assert compare_views.marked_texts(FINISHED) is not None
+
+
+def test_what_keeps_both_from_being_asked_is_said_once() -> None:
+    tab = drawn_by(unloaded())
+    nobody = SimpleNamespace(target=None)
+    frames = list(tab.run("What?", False, False, 0, 200, 0, None, nobody, asked_by("visitor")))
+    last = {name: value for frame in frames for name, value in frame.items()}
+    assert "The base model is still waiting" in last["note"]
+    assert (last["line 1"], last["line 2"], last["said"]) == ("", "", "")
+    other = (replace(DONE[0], text="", state="failed", status="One"), replace(DONE[1], state="failed", status="Two"))
+    assert compare_views.refusal(other) == compare_views.refusal(DONE) == ""
+    assert "One" in compare_views.said(other)
+
+
+def test_the_link_of_a_blind_comparison_comes_with_the_vote_and_is_blind() -> None:
+    tab = drawn_by(unloaded())
+    tab.comparisons.put("visitor", FINISHED)
+    before = compare_views.acts(FINISHED)
+    after = tab.vote("tie", False, asked_by("visitor"))["acts"]
+    assert ('"fn-share"' in before, '"fn-shared"' in before) == (False, True)
+    assert '&amp;length=200&amp;blind=1"' in after
+    assert "blind=1" not in compare_views.acts(replace(FINISHED, blind=False))
+
+
+@pytest.mark.parametrize("temperature", [0, 0.8])
+def test_both_models_answer_at_the_length_that_was_chosen(temperature: float) -> None:
+    settings = chosen(temperature, 64, 7)
+    assert (settings.temperature, settings.max_tokens, settings.seed) == (temperature, 64, 7)
+    assert chosen(temperature, 9999, 7).max_tokens == 300
+
+
+def test_an_answer_without_a_word_says_so_behind_the_veil_too() -> None:
+    empty = replace(DONE[0], text="", status="Done · the model wrote nothing")
+    assert [shown.status for shown in veiled(empty, DONE[1])] == [empty.status, "Cut at its limit"]
+
+
+def test_refused_comparisons_evict_nobody(monkeypatch) -> None:
+    monkeypatch.setattr(blind, "MOST_SESSIONS", 1)
+    state = served()
+    tab = drawn_by(state)
+    tab.comparisons.put("voter", FINISHED)
+
+    def ask(question: str, session: str) -> None:
+        list(tab.run(question, True, False, 0, 200, 0, None, SimpleNamespace(target=None), asked_by(session)))
+
+    ask("", "stranger")
+    assert tab.comparisons.get("voter") == FINISHED
+    ask("", "voter")
+    assert tab.comparisons.get("voter") is None  # the page has put the refusal in its place
+    ask("What?", "stranger")
+    assert tab.comparisons.get("stranger").votable
+    state.models.scheduler.close()

@@ -14,6 +14,7 @@ from tests.space_world import BASE, HOSTILE, TUNED
 
 QUESTION = "What problem does batch normalization address?"
 FEEDBACK = "demo/footnote-feedback"
+ANSWERS = "#fn-comparison .fn-sides .prose:visible"
 DONE = "#fn-comparison .fn-below .fn-status:is(.fn-done, .fn-cut):visible"
 
 pytestmark = in_browser
@@ -31,7 +32,7 @@ def compare(page, question: str = QUESTION) -> None:  # noqa: F811
     page.locator(".fn-box textarea:visible").fill(question)
     page.get_by_role("button", name="Compare", exact=True).click()
     page.wait_for_selector("#fn-comparison .fn-status.fn-writing:visible")
-    page.wait_for_selector("#fn-comparison .fn-share", timeout=90_000)
+    page.wait_for_selector("#fn-comparison .fn-both", timeout=90_000)
 
 
 def blindly(page, address: str) -> None:  # noqa: F811
@@ -53,37 +54,60 @@ def test_both_answers_stand_side_by_side_with_tokens_and_seconds(page, address: 
         assert re.search(r"\d+ tokens · [\d,.]+ per second · [\d.]+ s", status)
     boxes = [column.bounding_box() for column in page.locator("#fn-comparison .fn-column").all()]
     assert boxes[0]["y"] == boxes[1]["y"]
-    answers = page.locator(".fn-marked:visible").all_inner_texts()
-    assert len(set(answers)) == 2
+    assert len(set(page.locator(ANSWERS).all_inner_texts())) == 2
     assert page.locator(".fn-ballots:visible, .fn-revealed").count() == 0
 
 
 def test_marks_have_words_for_those_who_cannot_see_them_and_can_be_switched_off(page, address: str) -> None:  # noqa: F811
     open_tab(page, address, "Compare")
+    marks = page.get_by_label("Mark differences (as plain text)")
+    for _ in range(2):  # without a comparison there is nothing to mark, and no error
+        marks.click()
     compare(page)
+    assert page.locator("mark.fn-only").count() == 0
+    marks.check()
+    page.wait_for_selector("mark.fn-only")
     mark = page.locator("mark.fn-only").first
     assert mark.text_content().startswith("[only in this answer: ")
     assert mark.evaluate("mark => getComputedStyle(mark).textDecorationLine") == "underline"
-    page.get_by_label("Mark differences").uncheck()
+    marks.uncheck()
     page.wait_for_selector("mark.fn-only", state="detached")
-    page.wait_for_selector("#fn-comparison .prose:visible")
-    assert all(text.strip() for text in page.locator("#fn-comparison .prose:visible").all_inner_texts())
-    page.get_by_label("Mark differences").check()
-    page.wait_for_selector("mark.fn-only:visible")
+    page.wait_for_selector(ANSWERS)
+    assert all(text.strip() for text in page.locator(ANSWERS).all_inner_texts())
 
 
 def test_a_shared_link_opens_to_the_same_comparison(page, address: str) -> None:  # noqa: F811
-    page.goto(f"{address}/?tab=compare&q={QUESTION.replace(' ', '+')}&seed=7&temperature=0.8")
+    page.goto(f"{address}/?tab=compare&q={QUESTION.replace(' ', '+')}&seed=7&temperature=0.8&length=24")
     page.wait_for_selector("#fn-comparison .fn-share", timeout=90_000)
-    first = page.locator(".fn-marked:visible").all_inner_texts()
+    first = page.locator(ANSWERS).all_inner_texts()
     assert page.get_by_role("tab", name="Compare").get_attribute("aria-selected") == "true"
     assert page.locator(".fn-box textarea:visible").input_value() == QUESTION
     page.wait_for_function("location.search.includes('seed=7')")
     page.goto(page.locator("#fn-comparison .fn-share").evaluate("link => link.href"))
     page.wait_for_selector("#fn-comparison .fn-share", timeout=90_000)
-    assert page.locator(".fn-marked:visible").all_inner_texts() == first
+    assert page.locator(ANSWERS).all_inner_texts() == first
     page.get_by_role("button", name="Settings").locator("visible=true").click()
-    assert page.locator("#fn-comparison").get_by_label("Seed").input_value() == "7"
+    settings = [page.locator("#fn-comparison").get_by_label(name).input_value() for name in ("Seed", "Length")]
+    assert settings == ["7", "24"]
+    assert all(line.startswith("Cut at 24 tokens") for line in page.locator(DONE).all_inner_texts())
+
+
+def test_a_blind_link_is_there_after_the_vote_and_opens_to_a_blind_comparison(page, address: str) -> None:  # noqa: F811
+    page.goto(f"{address}/?tab=compare&q={QUESTION.replace(' ', '+')}&length=24&blind=1")
+    page.wait_for_selector(".fn-ballots:visible", timeout=90_000)
+    assert page.get_by_label("Blind vote").is_checked()
+    assert page.locator("#fn-comparison .fn-share").count() == 0
+    page.get_by_label("Blind vote").uncheck()
+    compare(page)
+    page.wait_for_function("location.search && !location.search.includes('blind')")
+    page.get_by_label("Blind vote").check()
+    compare(page)
+    page.wait_for_function("location.search === '?tab=compare'")
+    page.get_by_role("button", name="Equally good").click()
+    page.wait_for_function("location.search.endsWith('&length=24&blind=1')")
+    page.reload()
+    page.wait_for_selector(".fn-ballots:visible", timeout=90_000)
+    assert heads(page) == ["Answer 1", "Answer 2"]
 
 
 def test_stop_and_a_bad_question_leave_nothing_to_vote_on(page, address: str) -> None:  # noqa: F811
@@ -97,6 +121,7 @@ def test_stop_and_a_bad_question_leave_nothing_to_vote_on(page, address: str) ->
     page.locator(".fn-box textarea:visible").fill("x" * 601)
     page.locator(".fn-box textarea:visible").press("Enter")
     assert "601 characters" in page.wait_for_selector("#fn-comparison .fn-status.fn-failed:visible").inner_text()
+    assert page.locator("#fn-comparison .fn-status").count() == 1
     assert page.locator(".fn-ballots:visible, #fn-comparison .fn-share, img[src=x]").count() == 0
 
 
@@ -147,16 +172,16 @@ def test_which_is_which_is_shuffled_and_true(page, address: str) -> None:  # noq
     """The answers behind the names are those of an open comparison, in either order."""
     open_tab(page, address, "Compare")
     compare(page)
-    base, tuned = page.locator(".fn-marked:visible").all_inner_texts()
+    base, tuned = page.locator(ANSWERS).all_inner_texts()
     page.get_by_label("Blind vote").check()
     orders = set()
     for _ in range(20):  # the same order every time: once in half a million
         compare(page)
         page.wait_for_selector(".fn-ballots:visible")
-        page.get_by_role("button", name="Both as good").click()
+        page.get_by_role("button", name="Equally good").click()
         page.wait_for_selector(".fn-revealed")
         names = [name.split(": ")[1] for name in heads(page)]
-        texts = page.locator(".fn-marked:visible").all_inner_texts()
+        texts = page.locator(ANSWERS).all_inner_texts()
         assert dict(zip(names, texts, strict=True)) == {"base": base, "fine-tuned": tuned}
         orders.add(names[0])
         if len(orders) == 2:
@@ -209,4 +234,6 @@ def test_the_tab_is_narrow_enough_and_accessible_in_every_state(page, keeping: s
     page.get_by_role("button", name="2 is better").click()
     page.wait_for_selector(".fn-revealed")
     assert serious_violations(page) == []
+    rights = "all => all.map(label => label.getBoundingClientRect().right)"
+    assert max(page.locator(".fn-choices label").evaluate_all(rights)) <= 370
     assert page.evaluate("document.documentElement.scrollWidth") == 390

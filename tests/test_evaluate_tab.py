@@ -129,7 +129,7 @@ def test_all_published_rows_stand_beside_the_run(page, address: str) -> None:  #
     page.locator(f"{PUBLISHED} .fn-open").nth(1).click()
     page.wait_for_selector(f"{PUBLISHED} .fn-options")
     assert serious_violations(page) == []
-    page.get_by_label("Letter").check()
+    page.get_by_label("Pick a letter").check()
     page.wait_for_function("document.body.innerText.includes('prompt: letter (chat).')")
     run(page, 2)  # shows the run
     assert page.get_by_role("radio", name="This run").is_checked()
@@ -151,24 +151,29 @@ def test_a_wrong_number_is_refused_in_place_and_clears_the_old_result(page, addr
 def test_the_prompt_that_a_visitor_chose_stays(page, address: str) -> None:  # noqa: F811
     open_tab(page, address, "Evaluate")
     page.wait_for_function("document.querySelector('input[value=cloze]').checked")
-    page.get_by_label("Letter").check()
+    page.get_by_label("Pick a letter").check()
     run(page, 2)
-    assert page.get_by_label("Letter").is_checked()
+    assert page.get_by_label("Pick a letter").is_checked()
     assert "2 questions, prompt: letter (chat)." in page.locator(".fn-panel", has_text="This run").inner_text()
     published = page.locator(".fn-panel", has_text="Published result")
     assert "59.0 %" in published.inner_text()
     assert "worse by 9.0 points" in published.inner_text()
-    page.get_by_label("Cloze").check()
+    page.get_by_label("Weigh each option").check()
     page.wait_for_selector(".fn-figures:nth-of-type(2)", state="detached")
     assert "59.0 %" not in published.inner_text()
 
 
-def test_stop_ends_the_run_and_its_last_frame_stays(page, address: str) -> None:  # noqa: F811
+def test_stop_takes_the_place_of_run_and_its_last_frame_stays(page, address: str) -> None:  # noqa: F811
     open_tab(page, address, "Evaluate")
-    page.get_by_role("button", name="Run", exact=True).click()
+    go, stop = (page.locator("#fn-run").get_by_role("button", name=name) for name in ("Run", "Stop"))
+    assert not stop.is_visible()
+    go.press("Enter")
     page.wait_for_selector(f"{LIVE} tr[data-id]")
-    page.get_by_role("button", name="Stop").last.click()
+    assert not go.is_visible()
+    assert page.evaluate("document.activeElement.textContent").strip() == "Stop"
+    stop.press("Enter")
     page.wait_for_selector(".fn-status.fn-stopped:visible", timeout=1500)
+    page.wait_for_function("document.activeElement.textContent.trim() === 'Run'")
     page.wait_for_timeout(500)
     asked = page.locator(f"{LIVE} tr[data-id]").count()
     assert 1 <= asked < 10
@@ -197,6 +202,10 @@ def test_narrow_and_dark_it_reads_without_scrolling_sideways(page, address: str)
     page.locator(f"{LIVE} .fn-open").first.click()
     page.wait_for_selector(f"{LIVE} .fn-options")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    lefts = page.locator(f"{LIVE} :is(.fn-filters, tr[data-id], .fn-number)").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect().left)"
+    )
+    assert set(lefts) == {20}
     displays = "cells => cells.map(cell => getComputedStyle(cell.firstChild).display)"
     assert set(page.locator("tr[data-id] td[data-title]").evaluate_all(displays)) == {"block"}
     heights = "all => all.map(one => one.getBoundingClientRect().height)"

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from jobs.evaluation.figures import comparisons, results_of
+from qa.artifacts import ArtifactError
 from qa.published_files import PublishedItem
 from qa.records import Answer, Question
 from space.evaluate import Row, Run
-from space.evaluate_tab import known
-from space.evaluation_detail import QUANTISED, ROUNDED, detail
+from space.evaluate_tab import Everything, known
 from space.evaluation_lines import live_lines, published_lines
 from space.evaluation_table import FILTERS, frame, rows
 from space.evaluation_views import points, published_panel, published_summary, run_status, summary
 from space.models import NotReadyError
 from space.published import headline, live_formulation, live_template
+from tests.space_fakes import unloaded
 from tests.space_world import HOSTILE, metrics, questions
 
 PROMPT = "cloze (chat)"
@@ -78,29 +79,30 @@ def test_the_same_picks_give_the_figures_of_the_card(base: list[int], tuned: lis
         figure = next(line for line in results_of(rows_of_model, asked) if line["metric"] == "acc_norm")
         value, low, high = (f"{100 * figure[name]:.0f}" for name in ("value", "low", "high"))
         for drawn in (html, full):
-            assert f"{figure['correct']}<small> / {figure['n']}</small></b><span>{value} %, interval" in drawn
-            assert f"interval {low} to {high}</span>" in drawn
+            said = f"{value} %, 95 % interval {low} to {high}</span>"
+            assert f"{figure['correct']}<small> / {figure['n']}</small></b><span>{said}" in drawn.replace("\u00a0", " ")
     (compared,) = comparisons(ours, theirs, 17)
     assert f"Fine-tuned against base: {compared['verdict']}.</p>" in html.replace("\u00a0", " ")
     assert f"alone is right on {compared['gained']}, base alone on {compared['lost']}." in html
 
 
-def test_a_status_says_where_the_run_is_and_aloud_only_what_changes_its_state() -> None:
+def test_a_status_says_where_the_run_is() -> None:
     run = finished([(0, 1)] * 3)
     running = run_status(Run(run.rows, 10, "cloze", left=2.44))
-    assert "3 of 10 questions · 2.4 s left</p>" in running
-    assert running.endswith('role="status">Asking 10 questions</p>')
-    queued = run_status(Run((), 10, "cloze", "queued", place=2, wait=40.0))
+    assert "3 of 10 questions · about 5 s left</p>" in running
+    assert "role=" not in running  # space/page.js speaks for it
+    queued = run_status(Run((), 10, "cloze", "queued", place=2, wait=38.2))
     assert "Place 2 in the queue · about 40 s</p>" in queued
-    assert "fn-busy" in queued
+    assert "fn-queued fn-busy" in queued
     assert "Place 1 in the queue</p>" in run_status(Run((), 10, "cloze", "queued", place=1))
     between = run_status(Run(run.rows, 10, "cloze", "queued", place=1, wait=4.0))
     assert "3 of 10 questions · a visitor’s question goes first</p>" in between
+    assert "fn-running fn-busy" in between  # no other state: it is not said aloud each time
     assert "Stopped after 3 of 10</p>" in run_status(Run(run.rows, 10, "cloze", "stopped"))
     assert "Done · 3 of 3 questions in 1.5 s</p>" in run_status(finished([(0, 1)] * 3, seconds=1.5))
     failed = run_status(Run((), 0, "letter", "failed", problem="Question <b> could not be scored."))
     assert "fn-failed" in failed
-    assert failed.count("Question &lt;b&gt; could") == 2
+    assert failed.count("Question &lt;b&gt; could") == 1
 
 
 def test_rows_show_what_documents_wrote_as_text_and_carry_what_is_sorted_and_filtered() -> None:
@@ -118,39 +120,6 @@ def test_rows_show_what_documents_wrote_as_text_and_carry_what_is_sorted_and_fil
     assert board.count('aria-sort="none"') == 4
     assert [f'data-filter="{key}"' in board for key, _ in FILTERS] == [True] * 4
     assert not {"`", "${", "{{"} & {sign for sign in ("`", "${", "{{") if sign in board}  # signs of Gradio's templates
-
-
-def test_an_opened_question_shows_options_picks_and_scores() -> None:
-    question = questions()[1].model_copy(
-        update={"evidence": "They <i>are</i> learned.", "source": "https://a.test/?x=1&y=2", "date": "2026-01-02"}
-    )
-    row = Row(question, 0, 1, (-15.0, -32.0, -33.0, -36.0), (-30.0, -15.0, -33.0, -36.0))
-    (line,) = live_lines(Run((row,), 1, "cloze", "done"), served(items=[item(question, "B", "B")]))
-    html = detail(line, "cloze", live=True)
-    assert html.index("A. They are frozen") < html.index("D. They are not there")
-    assert 'B. They are learned <span class="fn-tag fn-gold-tag">right answer</span></th>' in html
-    assert html.count("right answer") == 1
-    assert '<td class="fn-score" data-title="Base">−1.000</td>' in html  # of 15 characters
-    assert "−1.000" not in detail(line, "letter", live=True)
-    assert "−15.000" in detail(line, "letter", live=True)
-    assert "<blockquote>They &lt;i&gt;are&lt;/i&gt; learned.</blockquote>" in html
-    assert 'href="https://a.test/?x=1&amp;y=2" target="_blank" rel="noopener noreferrer"' in html
-    assert "Published picks: Base B, Fine-tuned B." in html
-    assert (QUANTISED in html, ROUNDED in html) == (True, False)
-    other = live_lines(Run((Row(question, 1, 2),), 1, "cloze", "done"), served(items=[item(question, "", "B")]))
-    html = detail(other[0], "cloze", live=True)
-    assert "Published picks: Fine-tuned B." in html
-    assert (QUANTISED in html, ROUNDED in html, "log-probabilities" in html) == (False, True, False)
-    assert "Published picks" not in detail(other[0], "cloze", live=False)
-
-
-def test_only_an_address_of_the_web_becomes_a_link() -> None:
-    for source in ("javascript:alert(1)", "data:text/html,x", 'https:"><img>', "paper.pdf"):
-        question = questions()[1].model_copy(update={"source": source})
-        (line,) = live_lines(Run((Row(question, 0, 0),), 1, "letter", "done"), served())
-        html = detail(line, "letter", live=True)
-        assert "<a " not in html
-        assert "<img>" not in html
 
 
 def test_published_rows_are_those_of_this_copys_questions_put_the_same_way() -> None:
@@ -176,6 +145,27 @@ def test_published_rows_are_those_of_this_copys_questions_put_the_same_way() -> 
     assert "1<small> / 2</small>" in html
     assert "no answer published" in rows(found)
     assert "No answers are published for letter (chat)." in published_summary([], "letter (chat)")
+
+
+def test_published_rows_are_written_once_for_each_prompt_and_set_until_what_is_published_changes(monkeypatch) -> None:
+    written: list[int] = []
+    monkeypatch.setattr("space.evaluate_tab.rows", lambda lines: written.append(len(lines)) or f"rows of {len(lines)}")
+    asked = questions()
+    models = served(items=[item(question, "A", "B") for question in asked], questions=lambda: asked)
+    everything = Everything(models)
+    for _ in range(3):
+        figures, shown = everything.written("cloze", "")
+        assert shown == "rows of 10"
+        assert "10 questions, prompt: cloze (chat)." in figures
+    assert everything.written("cloze", "research")[1] == "rows of 10"
+    assert written == [10, 10]
+    for number in range(3):
+        assert everything.written("letter", f"made up {number}")[1] == "rows of 0"
+    assert len(everything._written) == 2
+    models.items = models.items[:4]
+    assert everything.written("cloze", "")[1] == "rows of 4"
+    models.questions = lambda: questions()[:3]
+    assert everything.written("cloze", "")[1] == "rows of 3"
 
 
 def test_what_is_known_grows_while_models_and_data_come() -> None:
@@ -218,7 +208,7 @@ def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
     result = headline(metrics())
     assert [(line.title, line.value, line.n) for line in result.lines] == [
         ("Base, full precision", 0.31, 200),
-        ("GGUF, as served here", 0.475, 200),
+        ("Fine-tuned, as served here", 0.475, 200),
     ]
     assert (result.task, result.prompt, result.verdict[:21]) == ("research", PROMPT, "better by 16.5 points")
     with pytest.raises(ValueError, match="not in the known schema"):
@@ -232,7 +222,20 @@ def test_the_published_headline_is_the_one_that_evaluation_names() -> None:
         panel = published_panel(served(published=other), "cloze")
         assert ("cannot ask this way" in panel) == (asked is None)
     missing = served(published=None, unpublished="demo/x@main: <none>")
-    assert "None to show: demo/x@main: &lt;none&gt;" in published_panel(missing, "letter")
+    assert "None to show: demo/x@main: &lt;none&gt;.</p>" in published_panel(missing, "letter")
+
+
+def test_a_model_that_failed_is_why_no_result_is_shown(monkeypatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ArtifactError("demo/x: no such repository")
+
+    models = unloaded().models
+    monkeypatch.setattr(models, "_open", refuse)
+    models._load("tuned", models._load_engine)
+    assert known(models).why == "demo/x: no such repository"
+    assert "None to show: demo/x: no such repository.</p>" in published_panel(models, "letter")
+    models._fail("base", "demo/y: gone")
+    assert known(models).why == "demo/x: no such repository"
 
 
 def panel(figures: dict[str, Any], formulation: str) -> str:

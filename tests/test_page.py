@@ -58,6 +58,19 @@ def test_the_page_names_itself_and_whose_models_these_are(page, address: str) ->
     assert "apache-2.0" in foot
 
 
+def test_the_page_stands_still_between_tabs_which_its_address_names(page, address: str) -> None:  # noqa: F811
+    open_tab(page, address, "Ask")
+    places = []
+    for tab in (*TABS, "Evaluate"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.get_by_role("tab", name=tab, exact=True, selected=True).wait_for()
+        places.append(page.locator(".fn-header").bounding_box()["x"])
+        assert page.url == f"{address}/?tab={tab.lower()}"
+    assert len(set(places)) == 1, places
+    page.reload()
+    page.get_by_role("tab", name="Evaluate", selected=True).wait_for()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_tab_is_narrow_enough_and_has_no_serious_violation(browser, address: str, scheme: str) -> None:  # noqa: F811
     with watched_page(browser, color_scheme=scheme, viewport={"width": 390, "height": 844}) as page:  # noqa: F811
@@ -83,7 +96,8 @@ def test_a_missing_model_names_its_variable_and_can_be_tried_again(page, hub: di
         assert "set FOOTNOTE_MODEL" in page.wait_for_selector(".fn-part.fn-failed").inner_text()
         retry = page.get_by_role("button", name="Try again")
         retry.click()
-        page.wait_for_selector("button:has-text('Try again')", state="visible")
+        page.wait_for_selector("#fn-loading :text('ago; it can be tried again in')")
+        assert retry.is_visible()
         page.locator(".fn-box textarea:visible").fill("What does LoRA train?")
         page.get_by_role("button", name="Ask", exact=True).click()
         assert "FOOTNOTE_MODEL" in page.wait_for_selector(".fn-status.fn-failed:visible").inner_text()

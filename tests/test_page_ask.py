@@ -56,7 +56,7 @@ def test_an_answer_streams_and_its_address_is_in_the_bar(page, slow_address: str
     page.wait_for_function("document.querySelector('.prose.fn-now').innerText.length > 5")
     early = page.locator(NOW).inner_text()
     status = page.wait_for_selector(FINISHED).inner_text()
-    assert re.search(r"\d+ tokens · [\d,.]+ per second", status)
+    assert re.search(r"\d+ tokens(, the Length in Settings)? · [\d,.]+ per second", status)
     assert len(page.locator(NOW).inner_text()) > len(early)
     page.wait_for_url("**/?tab=ask&q=*")
     assert parse_qs(urlsplit(page.url).query) == {

@@ -15,7 +15,9 @@ def reopened(link: str) -> View:
     return parse(dict(parse_qsl(link[1:], strict_parsing=True)))
 
 
-@pytest.mark.parametrize("question", ["Why & how?", "a=b&tab=about#x", "Über 100 % \"<b>\" 'q' +1", "x" * 600, "两\n行"])
+@pytest.mark.parametrize(
+    "question", ["Why & how?", "a=b&tab=about#x", "Über 100 % \"<b>\" 'q' +1", "x" * 600, "两\n行"]
+)
 def test_a_view_comes_back_from_its_address(question: str) -> None:
     settings = AskSettings(temperature=0.7, seed=2**31 - 1, max_tokens=300)
     assert reopened(address("ask", question, settings)) == View("ask", question, settings)
@@ -25,6 +27,13 @@ def test_the_address_names_tab_question_and_settings() -> None:
     link = address("ask", " What is LoRA? ", AskSettings(seed=4))
     assert link == "?tab=ask&q=What+is+LoRA%3F&seed=4&temperature=0.3&length=200"
     assert address("evaluate") == "?tab=evaluate"
+
+
+def test_a_blind_comparison_comes_back_blind() -> None:
+    settings = AskSettings(seed=4)
+    assert address("compare", "x", settings, blind=True) == address("compare", "x", settings) + "&blind=1"
+    assert reopened(address("compare", "x", settings, blind=True)) == View("compare", "x", settings, blind=True)
+    assert not parse({"q": "x", "blind": "yes"}).blind
 
 
 def test_a_question_is_read_up_to_what_can_be_asked() -> None:
