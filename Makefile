@@ -21,7 +21,7 @@ test: $(READY) browser llama-tools-for-ci
 	$(RUN) -m pytest
 
 # Fifty visitors for three minutes, and for thirty: what they saw is printed.
-load soak: $(READY)
+soak load: $(READY)
 	$(RUN) -m pytest tests/test_load.py -m $@ -s
 
 lint: $(READY)
