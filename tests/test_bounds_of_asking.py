@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from qa.ask_settings import AskSettings
+from qa.engine import Chunk
 from qa.prompts import PromptEncoder
+from qa.scheduler import News
 from space.answering import Answer, follow
 from space.ask import ask
 from space.compare import compare
@@ -170,3 +172,21 @@ def test_an_evaluation_past_its_time_says_so_and_keeps_its_rows() -> None:
     state.models.scheduler.close()
     assert (last.state, 1 <= len(last.rows) < 10) == ("failed", True)
     assert last.problem.startswith("The evaluation was ended after 30 minutes")
+
+
+class Told(list[News]):
+    """A job whose news were made beforehand."""
+
+    def __init__(self, *news: News) -> None:
+        super().__init__(news)
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+
+def test_who_begins_at_once_is_told_no_place() -> None:
+    reading = News(0, Chunk("", "reading", 40, 0, 0))
+    alone = follow(Told(News(0, None, 1, 0.0), reading), 1, threading.Event())
+    assert [state.status for _, state in alone][:2] == ["Starting", "Starting"]
+    waiting = follow(Told(News(0, None, 1, 12.0), News(0, None, 1, 11.5), reading), 1, threading.Event())
+    assert [state.status for _, state in waiting][:2] == ["Starting", "Place 1 in the queue · about 15 s"]

@@ -14,7 +14,7 @@ from tests.space_world import BASE, HOSTILE, TUNED
 
 QUESTION = "What problem does batch normalization address?"
 FEEDBACK = "demo/footnote-feedback"
-ANSWERS = "#fn-comparison .fn-sides .prose:visible"
+ANSWERS = "#fn-comparison .fn-sides .md.prose:visible"
 DONE = "#fn-comparison .fn-below .fn-status:is(.fn-done, .fn-cut):visible"
 
 pytestmark = in_browser
@@ -24,6 +24,13 @@ pytestmark = in_browser
 def keeping(hub: dict[str, str]) -> Iterator[str]:  # noqa: F811
     """An app that can keep feedback; its folder is the environment's HF_HOME."""
     with running_app({**hub, "FOOTNOTE_FEEDBACK": FEEDBACK}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pair(hub: dict[str, str]) -> Iterator[str]:  # noqa: F811
+    """An app whose models' answers share words."""
+    with running_app(hub, "tests.paired_world") as running:
         yield running
 
 
@@ -51,19 +58,20 @@ def test_both_answers_stand_side_by_side_with_tokens_and_seconds(page, address: 
     compare(page)
     assert heads(page) == ["Base", "Fine-tuned"]
     for status in page.locator(DONE).all_inner_texts():
-        assert re.search(r"\d+ tokens · [\d,.]+ per second · [\d.]+ s", status)
+        assert re.search(r"\d+ tokens(, the Length in Settings)? · [\d,.]+ per second · [\d.]+ s", status)
     boxes = [column.bounding_box() for column in page.locator("#fn-comparison .fn-column").all()]
     assert boxes[0]["y"] == boxes[1]["y"]
     assert len(set(page.locator(ANSWERS).all_inner_texts())) == 2
     assert page.locator(".fn-ballots:visible, .fn-revealed").count() == 0
 
 
-def test_marks_have_words_for_those_who_cannot_see_them_and_can_be_switched_off(page, address: str) -> None:  # noqa: F811
-    open_tab(page, address, "Compare")
+def test_marks_have_words_for_those_who_cannot_see_them_and_can_be_switched_off(page, pair: str) -> None:  # noqa: F811
+    open_tab(page, pair, "Compare")
     marks = page.get_by_label("Mark differences (as plain text)")
     for _ in range(2):  # without a comparison there is nothing to mark, and no error
         marks.click()
     compare(page)
+    assert page.locator(f"{ANSWERS} strong").all_inner_texts() == ["Adapters", "Adapters"]
     assert page.locator("mark.fn-only").count() == 0
     marks.check()
     page.wait_for_selector("mark.fn-only")
@@ -134,9 +142,9 @@ window.fetch = async (...request) => {
   const hear = ({ done, value }) => {
     if (done) return;
     window.heard += decoder.decode(value, { stream: true });
-    reader.read().then(hear);
+    reader.read().then(hear, () => {}); // Gradio aborts a stream that has no more to tell
   };
-  reader?.read().then(hear);
+  reader?.read().then(hear, () => {});
   return response;
 };
 window.EventSource = class extends EventSource {

@@ -84,14 +84,6 @@ def test_the_states_of_an_answer_follow_the_schedulers_news() -> None:
     assert [state.finished for state in states] == [False] * 7 + [True]
 
 
-def test_who_begins_at_once_is_told_no_place() -> None:
-    reading = News(0, Chunk("", "reading", PROMPT, 0, 0))
-    alone = follow(FakeJob(News(0, None, 1, 0.0), reading), 1, threading.Event())
-    assert [state.status for _, state in alone][:2] == ["Starting", "Starting"]
-    waiting = follow(FakeJob(News(0, None, 1, 12.0), News(0, None, 1, 11.5), reading), 1, threading.Event())
-    assert [state.status for _, state in waiting][:2] == ["Starting", "Place 1 in the queue · about 15 s"]
-
-
 @pytest.mark.parametrize(
     ("news", "state", "status"),
     [
