@@ -13,15 +13,17 @@ from __future__ import annotations
 import json
 
 from jobs.errors import UserError
+from qa.ask_settings import AskSettings
 from qa.prompts import END_OF_TEXT, IM_END, IM_START, SYSTEM_PROMPT, Message
 
-# As the page answers: the temperature of its question box, top-p and top-k of the engine, no repetition penalty, the
-# same room. The stop tokens are Qwen2.5's own two; a file names one of them as its end of sequence.
+# As the page answers, with twice its room: who runs it alone shares it with nobody. The stop tokens are Qwen2.5's own
+# two; a file names one of them as its end of sequence.
+ASK = AskSettings()
 PARAMS = {
-    "temperature": 0.3,
-    "top_p": 0.9,
-    "top_k": 20,
-    "repeat_penalty": 1.0,
+    "temperature": ASK.temperature,
+    "top_p": ASK.top_p,
+    "top_k": ASK.top_k,
+    "repeat_penalty": ASK.repeat_penalty,
     "num_ctx": 2048,
     "stop": [IM_END, END_OF_TEXT],
 }
