@@ -136,7 +136,8 @@ def _reason(error: Exception, reference: Reference, variable: str) -> str:
             return f"{reference}: {hub} answered {status} ({said}); try again later"
         case LocalEntryNotFoundError() | OfflineModeIsEnabled() | httpx2.HTTPError():
             return f"{reference}: {hub} cannot be reached and no copy is here; check the network or HF_ENDPOINT"
-    return f"{reference}: cannot be stored here ({error}); check the disk and HF_HOME"
+    why = getattr(error, "strerror", None) or type(error).__name__  # without paths: the page shows it
+    return f"{reference}: cannot be stored here ({why}); check the disk and HF_HOME"
 
 
 def _bar(progress: Progress) -> type[tqdm]:

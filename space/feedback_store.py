@@ -21,7 +21,7 @@ from huggingface_hub.utils._http import default_client_factory
 MINUTES = 5.0  # between two pushes, and between two attempts to reach the data set
 FILE_BYTES = 2**20  # a file is pushed whole whenever it has grown, so a new one is begun then
 PAST_FILES, PAST_BYTES = 1000, 50 * 2**20  # what is read, at most, of what the data set holds already
-LAST_PUSH = 15.0  # seconds that the end of the process waits for it
+LAST_PUSH = 6.0  # seconds that the end of the process waits for it; containers are killed after 10
 SILENCE = 20.0  # seconds without a byte from the Hub; the library's own client would wait for ever
 TROUBLE = (HfHubHTTPError, httpx2.HTTPError, OSError)
 
@@ -178,6 +178,8 @@ def reason(error: Exception, repository: str) -> str:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if status in (401, 403, 404):
         return f"{repository}: the Hub refuses this copy ({status}); set HF_TOKEN to a token that may write there"
+    if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError | ConnectionError | TimeoutError):
+        return f"{repository}: feedback cannot be kept here ({error.strerror}); check the disk and HF_HOME"
     answer = f"answered {status}" if status else f"could not be reached ({type(error).__name__})"
     return f"{repository}: the Hub {answer}; feedback is kept here and sent later"
 

@@ -2,13 +2,14 @@
 
 Gradio takes files from anybody and serves them again, echoes recordings, writes links to disk. Nothing here needs that:
 what the page and its endpoints use is open, and everything else is not there. Gradio also keeps thousands of sessions
-under whatever name a caller makes up, so that a name, too, must be short.
+under whatever name a caller makes up, so that a name, too, must be short and plain.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from typing import NoReturn
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from space.visitors import MOST_SESSION
 
 MOST_BODY = 2**20  # bytes; twenty turns of a conversation at their longest, every sign of them escaped, are 0.96 MB
+MOST_FUNCTIONS = 1000
+SESSION = re.compile(rf"[A-Za-z0-9_.-]{{1,{MOST_SESSION}}}")
 MOST_QUERY = 16_384  # bytes; a link with the longest question, each sign of four bytes percent-encoded, has 7,400
 OPEN = re.compile(
     r"/((config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon"
@@ -26,7 +29,7 @@ OPEN = re.compile(
 
 
 class Bounds:
-    """Answers 404 for what is not open, 413 for a body that is too large, 400 for a session's name that is."""
+    """Answers 404 for what is not open, 413 for a body that is too large, 400 for what no page of ours sends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -67,13 +70,22 @@ def _refused_body(body: bytes) -> JSONResponse | None:
     if len(body) > MOST_BODY:
         return _too_large()
     try:
-        sent = json.loads(body) if body else None
+        sent = json.loads(body, parse_constant=_no_number) if body else None
     except (ValueError, RecursionError):
         return _told(400, "The body is not JSON that can be read.")
-    session = sent.get("session_hash") if isinstance(sent, dict) else None
-    if session is not None and not (isinstance(session, str) and len(session) <= MOST_SESSION):
-        return _told(400, f"session_hash must be text of at most {MOST_SESSION} characters.")
+    if not isinstance(sent, dict):
+        return None
+    session, function = sent.get("session_hash"), sent.get("fn_index")
+    if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
+        return _told(400, f"session_hash must be at most {MOST_SESSION} letters and digits.")
+    if function is not None and (type(function) is not int or not 0 <= function < MOST_FUNCTIONS):
+        return _told(400, f"fn_index must be a whole number below {MOST_FUNCTIONS}.")
     return None
+
+
+def _no_number(name: str) -> NoReturn:
+    """NaN and Infinity, which are Python's and not JSON's."""
+    raise ValueError(name)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -25,7 +25,7 @@ from space.visitors import Visitors
 
 THREADS = 96  # 64 people who ask or wait hold one each; light events need some beside them
 SESSIONS = 500  # remembered at once, 0.22 MB each: Gradio's own 10,000, whose names anybody may make up, are 2.2 GB
-ENDING = 10.0  # seconds for a computation to let go of its engine
+ENDING = 2.0  # seconds for a computation to let go of its engine
 
 LAUNCH: dict[str, Any] = {
     "app_kwargs": {"middleware": MIDDLEWARE},
@@ -36,6 +36,7 @@ LAUNCH: dict[str, Any] = {
     "show_error": False,  # what a fault of ours says is for the log
     "ssr_mode": False,
     "run_history": False,
+    "share": False,  # no public tunnel, whatever the environment says
     "enable_monitoring": False,
     "mcp_server": True,
     "pwa": False,
@@ -70,7 +71,7 @@ class Serving:
         ending = threading.Thread(target=self._state.models.close, daemon=True, name="ending")
         ending.start()
         try:
-            self._state.feedback.close()
+            self._state.feedback.close()  # meanwhile the computation ends too
         finally:
             ending.join(ENDING)
 

@@ -156,7 +156,7 @@ def _reference(values: Mapping[str, str], environment: Mapping[str, str], name: 
     except ArtifactError as error:
         raise SettingsError(redact(str(error))) from None
     revision = environment.get(f"{name}_REVISION", "").strip() or reference.revision
-    if not re.fullmatch(r"[\w./-]{1,100}", revision):
+    if not re.fullmatch(r"(?!.*(\.\.|//))\w([\w./-]{0,98}\w)?", revision):
         raise _wrong(f"{name}_REVISION", revision, "a revision; set it to a branch, tag or commit")
     return Reference(reference.repository, revision, reference.filename)
 
@@ -174,8 +174,8 @@ def _line(values: Mapping[str, str], name: str) -> str:
 
 
 def _number(values: Mapping[str, str], name: str, most: int) -> int:
-    text, what = values[name], "a port" if name == "FOOTNOTE_PORT" else "a number of this kind"
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= most:
+    text, what = values[name], "a port" if name == "FOOTNOTE_PORT" else "a whole number in its range"
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= most:
         raise _wrong(name, text, f"{what}; set it to a number from 1 to {most}")
     return int(text)
 
@@ -187,4 +187,7 @@ def _repack(values: Mapping[str, str], name: str) -> Repack:
 
 
 def _threads(values: Mapping[str, str], name: str) -> int | None:
-    return None if values[name] == "all" else _number(values, name, 256)
+    text = values[name]
+    if text != "all" and not (text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= 256):
+        raise _wrong(name, text, "a number of threads; set it to all, or to a number from 1 to 256")
+    return None if text == "all" else int(text)

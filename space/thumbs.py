@@ -13,7 +13,7 @@ from space.feedback import COMMENT_CHARACTERS, Feedback
 from space.state import AppState
 from space.talk import Talk
 from space.text import escape
-from space.visitors import Refused, visitor_of
+from space.visitors import Refused, Visitors, visitor_of
 from space.widgets import LIGHT, html
 
 MOST_VISITORS = 1000  # whose last thumb is remembered
@@ -78,7 +78,7 @@ def buttons() -> tuple[gr.Button, gr.Button]:
 def panel(state: AppState, talk: gr.State, pressed: tuple[gr.Button, gr.Button]) -> Panel:
     """The form, wired: what it sends is the answer as the server knows it, not as a browser tells it."""
     parts, send = _form(state.feedback, pressed)
-    judged = Judged()
+    judged, senders = Judged(), Visitors(per_address=state.models.settings.rate)  # a thumb is no question
 
     def opened(chosen: str) -> Frame:
         if not state.feedback.configured:
@@ -88,7 +88,7 @@ def panel(state: AppState, talk: gr.State, pressed: tuple[gr.Button, gr.Button])
     def sent(talk: Talk, kind: str, comment: str, consent: bool, request: gr.Request) -> Frame:
         try:
             visitor = visitor_of(request)
-            state.visitors.check(visitor)
+            senders.check(visitor)
             judged.add(visitor.key, talk)
         except Refused as refused:
             return {parts.thanks: _note(str(refused))}

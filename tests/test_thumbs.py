@@ -43,9 +43,10 @@ def kept() -> Kept:
 
 
 @pytest.fixture
-def send(kept: Kept) -> Iterator[Send]:
-    """Posts to the Send button's event, as a program would; gives the answer's body."""
-    state = replace(unloaded(), feedback=kept, visitors=Visitors(per_address=5))
+def send(kept: Kept, monkeypatch) -> Iterator[Send]:
+    """Posts to the Send button's event, as a program would; gives the answer's body. An address has five thumbs."""
+    monkeypatch.setattr(thumbs, "Visitors", lambda per_address: Visitors(per_address=5))
+    state = replace(unloaded(), feedback=kept, visitors=Visitors(per_address=1))  # a thumb is no question
     with gr.Blocks() as page:
         ask_tab.build(page, state)
     page.queue()
@@ -79,7 +80,7 @@ def test_an_answer_has_one_thumb(send: Send, kept: Kept) -> None:
     assert [row[3] for row in kept.rows] == [TALK.answer, TALK.answer, "Another."]
 
 
-def test_thumbs_count_among_what_an_address_may_ask(send: Send, kept: Kept) -> None:
+def test_an_address_has_so_many_thumbs_beside_its_questions(send: Send, kept: Kept) -> None:
     for number in range(7):
         told = send(f"session {number}", TALK)
     assert len(kept.rows) == 5
