@@ -80,14 +80,14 @@ def test_timing_ends_with_its_budget(
 ) -> None:
     timed: list[int] = []
     monkeypatch.setattr(repack_probe, "_seconds", lambda context, count: timed.append(count) or seconds)
-    assert measure(path, n_threads=1, repack=False) == Speeds(16 / seconds, 1 / seconds)
-    assert timed == [1, *[16] * prompts, *[1] * tokens]  # the first fetches the weights
+    assert measure(path, n_threads=1, repack=False) == Speeds(64 / seconds, 1 / seconds)
+    assert timed == [1, *[64] * prompts, *[1] * tokens]  # the first fetches the weights
 
 
 def test_a_disturbed_computation_does_not_count(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([9.0, 0.2, 0.2, 0.2, 0.2, 0.05, 0.05, 0.65])
     monkeypatch.setattr(repack_probe, "_seconds", lambda context, count: next(seconds))
-    assert measure(path, n_threads=1, repack=False) == Speeds(80.0, 20.0)
+    assert measure(path, n_threads=1, repack=False) == Speeds(320.0, 20.0)
 
 
 def test_a_model_is_timed_and_freed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
