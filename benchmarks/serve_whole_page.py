@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.paired import ROOT, Usage, measure
 
 IDLE = 10.0  # seconds
+MODELS = ("Fine-tuned model", "Base model")
 SERVED = """
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def _settled(port: int, begun: float) -> float:
     while time.perf_counter() - begun < 300:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
             parts = json.load(answer)["data"][0]["parts"]
-        if {parts[role]["phase"] for role in ("tuned", "base")} == {"ready"}:
+        if {part["phase"] for part in parts if part["title"] in MODELS} == {"ready"}:
             return time.perf_counter() - begun
         time.sleep(0.1)
     raise RuntimeError(f"the models did not come within five minutes: {parts}")

@@ -33,7 +33,7 @@ class Limits:
     parallel: int = 4
     waiting: int = 64
     per_address: int = 8
-    evaluations: int = 8
+    evaluations: int = 16
     deadline: float = 120.0
     evaluation_deadline: float = 1800.0
     patience: float = 600.0

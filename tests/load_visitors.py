@@ -119,7 +119,7 @@ class Visitor:
 
     async def vote(self) -> None:
         """A blind comparison on the page, and a vote on it with consent."""
-        await self._taken("", self.events.compare, [self._question(), True, False, 0, 0, None], [])
+        await self._taken("", self.events.compare, [self._question(), True, False, 0, LENGTH, 0, None], [])
         reply = await self._post("run/predict", {"fn_index": self.events.vote, "data": [True]})
         said = reply.text
         assert "Counted" in said, said[:400]
