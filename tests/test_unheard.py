@@ -52,7 +52,7 @@ def joined(build: Callable, state: AppState, name: str, data: list) -> Iterator[
 
 def test_a_comparison_that_nobody_reads_is_dropped() -> None:
     base, tuned = FakeEngine(hangs=True), FakeEngine(hangs=True)
-    with joined(compare_tab.build, served(base=base, tuned=tuned), "run", ["Why?", True, True, 0, 0, None]):
+    with joined(compare_tab.build, served(base=base, tuned=tuned), "run", ["Why?", True, True, 0, 200, 0, None]):
         until(lambda: base.begun and tuned.begun, "both have begun")
         until(lambda: base.begun[0].ended and tuned.begun[0].ended, "both are ended")
     assert base.begun[0].interrupted
