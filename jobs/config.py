@@ -18,6 +18,7 @@ QuantisedType = Literal["q4_k_m", "q4_0", "iq4_xs", "q5_k_m", "q6_k", "q8_0"]
 GgufType = Literal[PlainType, QuantisedType]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+REPOSITORY = rf"{NAME[:-1]}/{NAME[1:]}"
 
 
 class Pretrain(Section):
@@ -76,7 +77,11 @@ class Train(Section):
     gradient_checkpointing: bool = True
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     checkpoints_per_epoch: int = Field(4, ge=1)
+    checkpoints_to: str = Field("", pattern=rf"^$|{REPOSITORY}")  # private repository that keeps the newest checkpoint
+    packing: bool = False  # steps of `batch_size` × `max_length` tokens instead of `batch_size` rows
+    accuracy_questions: int = Field(100, ge=0)  # validation questions of multiple choice asked after each epoch
     report_to: Literal["trackio", "none"] = "trackio"
+    trackio_space: str = Field("", pattern=rf"^$|{REPOSITORY}")  # Space that shows the curves while they grow
     lora: Lora = Lora()
 
 

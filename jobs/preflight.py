@@ -195,7 +195,7 @@ class Preflight:
 
     @cached_property
     def shape(self) -> Any:
-        from jobs.train import check_base
+        from jobs.training.base_model import check_base
 
         return check_base(self.config.base.model, self.config.base.revision)
 

@@ -19,7 +19,7 @@ import qa.prompts
 from jobs.arguments import path_argument
 from jobs.config import Train
 from jobs.config_file import load_config
-from jobs.errors import UserError, first_line, run_main
+from jobs.errors import run_main
 from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256
 from jobs.training_rows import load_split
 from qa.prompts import PromptEncoder
@@ -63,7 +63,11 @@ def _work(
     import torch
     from transformers import set_seed
 
-    from jobs.checkpoints import BEST, newest_checkpoint, plot_curves
+    from jobs.training.base_model import load_base
+    from jobs.training.best_epoch import BEST, KeepBestEpoch
+    from jobs.training.checkpoints import CheckResumed, MarkWhole, newest_checkpoint
+    from jobs.training.curves import ShowProgress, plot_curves
+    from jobs.training.trainer import build_trainer
 
     set_seed(seed)
     os.environ["TRACKIO_DIR"] = str((folder / "trackio").resolve())  # read when trackio is first imported
@@ -73,7 +77,9 @@ def _work(
     validation, _ = load_split(dataset, "validation", encoder, max_length)
     checkpoints = folder / CHECKPOINTS
     resume = newest_checkpoint(checkpoints) if checkpoints.is_dir() else None
-    trainer = _trainer(model, tokenizer, rows, validation, settings, checkpoints, max_length, seed, resume)
+    callbacks = [KeepBestEpoch(checkpoints), MarkWhole(), ShowProgress()]
+    callbacks += [CheckResumed(resume)] if resume else []
+    trainer = build_trainer(model, tokenizer, rows, validation, settings, checkpoints, max_length, seed, callbacks)
     with (folder / "trackio.log").open("a") as said, contextlib.redirect_stdout(said):  # trackio greets at length
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     best = json.loads((checkpoints / "best.json").read_text())
@@ -93,120 +99,6 @@ def _work(
         "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         "resumed_from": resume.name if resume else None,
     }
-
-
-def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
-    """Tokenizer and model of the base; anything but a Qwen2-like architecture is refused by name."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    check_base(base, revision)
-    options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
-    if settings.quantize == "4bit":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=options["dtype"],
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(base, revision=revision, **options)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{base}: cannot be loaded ({first_line(error)}); check its files") from None
-
-
-def check_base(base: str, revision: str) -> Any:
-    """The base's configuration; refuses what is not there and what is not Qwen2-like."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(base, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"base model {base!r}: cannot be read ({first_line(error)})") from None
-    if config.model_type not in ("qwen2", "qwen3"):
-        raise UserError(f"base model {base!r} is a {config.model_type} model; only Qwen2 and Qwen3 dense are supported")
-    return config
-
-
-def _trainer(
-    model: Any,
-    tokenizer: Any,
-    rows: Any,
-    validation: Any,
-    settings: Train,
-    checkpoints: Path,
-    max_length: int,
-    seed: int,
-    resume: Path | None,
-) -> Any:
-    from peft import LoraConfig
-    from peft.utils.error import NoMatchingPeftModuleError
-    from transformers.trainer_callback import PrinterCallback
-    from trl import SFTTrainer
-
-    from jobs.checkpoints import CheckResumed, KeepBestEpoch, MarkWhole, ShowProgress
-
-    lora = settings.lora
-    shape = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-        task_type="CAUSAL_LM",
-    )
-    callbacks: list[Any] = [KeepBestEpoch(checkpoints), MarkWhole(), ShowProgress()]
-    try:
-        trainer = SFTTrainer(
-            model=model,
-            args=_arguments(settings, checkpoints, max_length, seed, len(rows)),
-            train_dataset=rows,
-            eval_dataset=validation,
-            processing_class=tokenizer,
-            peft_config=shape,
-            callbacks=callbacks + ([CheckResumed(resume)] if resume else []),
-        )
-    except NoMatchingPeftModuleError:
-        modules = ", ".join(lora.target_modules)
-        raise UserError(f"train.lora.target_modules: the base has no module named {modules}") from None
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _arguments(settings: Train, checkpoints: Path, max_length: int, seed: int, rows: int) -> Any:
-    import torch
-    from trl import SFTConfig
-
-    steps_per_epoch = -(-rows // (settings.batch_size * settings.gradient_accumulation))
-    return SFTConfig(
-        output_dir=str(checkpoints),
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_ratio,
-        lr_scheduler_type=settings.scheduler,
-        eval_strategy="epoch",
-        save_strategy="steps",
-        save_steps=max(1, steps_per_epoch // settings.checkpoints_per_epoch),
-        save_total_limit=2,
-        logging_steps=max(1, steps_per_epoch // 20),
-        bf16=settings.dtype == "bfloat16" and torch.cuda.is_available(),
-        activation_checkpointing=settings.gradient_checkpointing,
-        max_length=max_length,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        seed=seed,
-        data_seed=seed,
-        report_to=settings.report_to,
-        project="footnote",
-        trackio_static_space_id=False,  # the default creates a public Space at the first push
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-    )
 
 
 def _keep(best: Path, folder: Path, tokenizer: Any) -> None:

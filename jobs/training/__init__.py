@@ -1,0 +1,1 @@
+"""Fine-tuning with LoRA: the base, its trainer, and what a run leaves behind while it runs."""
