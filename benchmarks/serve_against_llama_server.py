@@ -9,9 +9,8 @@ llama-server over HTTP on loopback, which is a thousandth of an answer of the 3B
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import serve_one_stream as one_stream
-from benchmarks.export_against_llama_cpp import TOKENIZER
+from benchmarks.export_against_llama_cpp import TOKENIZER, folder
 from benchmarks.serve_interruption import waits
 from benchmarks.serve_model import SHAPES, model_file
 from benchmarks.serve_report import answer, crowds, memory, page, stops, streams
@@ -65,7 +64,7 @@ def main(*, tokenizer: str = TOKENIZER, rounds: int = ROUNDS, keep: Path | None 
         highlight=False,
         soft_wrap=True,
     )
-    with _folder(keep) as home:
+    with folder(keep) as home:
         for name in SHAPES:
             path = model_file(name, home, tokenizer)
             threads = threads_for(path)
@@ -105,17 +104,6 @@ def _crowds(console: Console, setting: Setting, number: int) -> dict[str, list[C
             crowd(ask, 1, "warm-up", questions=1)  # every weight is in memory, and the common beginning is kept
             found[side] = [crowd(ask, visitors, str(number)) for visitors in VISITORS]
     return found
-
-
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """Where the files lie: `keep`, in which they stay, or a folder that goes."""
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="footnote-bench-") as made:
-            yield Path(made)
-    else:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.resolve()
 
 
 def _print(console: Console, text: str) -> None:

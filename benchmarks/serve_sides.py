@@ -56,9 +56,7 @@ def our_side(path: Path, parallel: int, *, repack: bool, threads: int) -> Iterat
 @contextmanager
 def llama_server(path: Path, slots: int, *, repack: bool, threads: int) -> Iterator[Ask]:
     """llama-server with so many slots and its own defaults; it is sent the token ids that we compute ourselves."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(tool("server")), "--model", str(path), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--threads", str(threads), "--parallel", str(slots), "--ctx-size", str(slots * WINDOW)]
     command += ["--no-webui", *([] if repack else ["--no-repack"])]
@@ -74,11 +72,18 @@ def llama_server(path: Path, slots: int, *, repack: bool, threads: int) -> Itera
             model.close()
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def _wait(address: str, server: subprocess.Popen) -> None:
     end = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < end and server.poll() is None:
         try:
-            _open(f"{address}/health").close()
+            fetch(f"{address}/health").close()
             return
         except OSError:
             time.sleep(0.1)
@@ -89,7 +94,7 @@ def _stream(address: str, prompt: list[int]) -> Iterator[int]:
     """Tokens written so far, once for every token."""
     asked = {"prompt": prompt, "n_predict": ANSWER.max_tokens, "stream": True}
     asked |= {"samplers": ["top_k"], "top_k": 1, "temperature": 0}  # the likeliest token, found as cheaply as by us
-    with _open(f"{address}/completion", json.dumps(asked).encode()) as answer:
+    with fetch(f"{address}/completion", json.dumps(asked).encode()) as answer:
         written = 0
         for line in answer:
             if line.startswith(b"data: "):
@@ -98,6 +103,7 @@ def _stream(address: str, prompt: list[int]) -> Iterator[int]:
                 yield written
 
 
-def _open(url: str, body: bytes | None = None) -> HTTPResponse:
+def fetch(url: str, body: bytes | None = None) -> HTTPResponse:
+    """What a server of this machine answers, whatever proxy the environment names; `body` is sent as JSON."""
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 (loopback)
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600)

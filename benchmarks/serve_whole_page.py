@@ -6,18 +6,17 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.paired import ROOT, Usage, measure
+from benchmarks.serve_sides import fetch, free_port
 
 IDLE = 10.0  # seconds
 MODELS = ("Fine-tuned model", "Base model")
@@ -89,10 +88,13 @@ def start_of_the_page(path: Path) -> Start:
 @contextmanager
 def _hub(path: Path, folder: Path) -> Iterator[dict[str, str]]:
     """A Hub on loopback with the file and a copy of it, and the environment of an app that serves them."""
-    names, (port, hub_port) = {"FOOTNOTE_MODEL": "bench/tuned", "FOOTNOTE_BASE": "bench/base"}, (_port(), _port())
+    names, (port, hub_port) = (
+        {"FOOTNOTE_MODEL": "bench/tuned", "FOOTNOTE_BASE": "bench/base"},
+        (free_port(), free_port()),
+    )
     for name in names.values():
         (folder / "seed" / name).mkdir(parents=True)
-        shutil.copy(path, folder / "seed" / name / "bench-Q4_K_M.gguf")
+        os.link(path, folder / "seed" / name / "bench-Q4_K_M.gguf")
     command = [sys.executable, "-m", "local_hub", "--root", str(folder / "hub"), "--port", str(hub_port)]
     command += ["--seed", str(folder / "seed")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as hub:
@@ -106,19 +108,11 @@ def _hub(path: Path, folder: Path) -> Iterator[dict[str, str]]:
             hub.terminate()
 
 
-def _port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def _settled(port: int, begun: float) -> float:
     """Seconds since `begun` when both models are ready."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/gradio_api/run/state", b'{"data": []}', {"Content-Type": "application/json"}
-    )
+    address = f"http://127.0.0.1:{port}/gradio_api/run/state"
     while time.perf_counter() - begun < 300:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        with fetch(address, b'{"data": []}') as answer:
             parts = json.load(answer)["data"][0]["parts"]
         if {part["phase"] for part in parts if part["title"] in MODELS} == {"ready"}:
             return time.perf_counter() - begun
@@ -128,10 +122,9 @@ def _settled(port: int, begun: float) -> float:
 
 def _answered(port: int, begun: float, words: bytes) -> float:
     """Seconds since `begun` when the address answers with these words in it."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.perf_counter() - begun < 120:
         try:
-            with opener.open(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            with fetch(f"http://127.0.0.1:{port}/") as answer:
                 if words in answer.read():
                     return time.perf_counter() - begun
         except OSError:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from jobs.data_config import Dataset, Documents, Reading, Scale, Writer
 from jobs.endpoint_secrets import check_address
 from jobs.section import Section
-from qa.ask_settings import QUESTION_CHARACTERS
+from qa.ask_settings import EXAMPLES, QUESTION_CHARACTERS
 
 __all__ = ["Dataset", "Documents", "Reading", "RunConfig", "Scale", "Section", "Writer"]
 
@@ -108,13 +108,7 @@ class Examples(Section):
     """Questions that the published file answers beforehand, so that the page shows those answers at once."""
 
     questions: tuple[Annotated[str, Field(min_length=1, max_length=QUESTION_CHARACTERS)], ...] = Field(
-        (
-            "What does LoRA train, and what does it leave frozen?",
-            "Why did the Chinchilla paper train on more tokens?",
-            "What problem does batch normalization address?",
-            "How does retrieval-augmented generation use documents?",
-        ),
-        max_length=8,
+        EXAMPLES, max_length=8
     )  # none: no examples
 
     @field_validator("questions")

@@ -9,6 +9,12 @@ from typing import Any, Self
 QUESTION_CHARACTERS = 600
 MOST_TOKENS = 300
 MOST_SEED = 2**31 - 1
+EXAMPLES = (
+    "What does LoRA train, and what does it leave frozen?",
+    "Why did the Chinchilla paper train on more tokens?",
+    "What problem does batch normalization address?",
+    "How does retrieval-augmented generation use documents?",
+)  # of the page where a model brings no others, and of a run that names none
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,23 +105,17 @@ def _submitted(begin: Callable[[], Job]) -> Job:
         raise QuestionError("The model could not read the question; ask again in a moment.") from None
 
 
-def follow(
-    job: Job, parts: int, cancel: threading.Event, clock: Clock = time.monotonic
-) -> Iterator[tuple[int, Answer]]:
+def follow(job: Job, parts: int, cancel: Cancel, clock: Clock = time.monotonic) -> Iterator[tuple[int, Answer]]:
     """The states of a job's parts as they come, each with the part's number; the last of every part is a finished one.
 
-    Setting `cancel` stops the job, a `Cancel` at once and another event at the next news, and so does closing the
-    iterator.
+    Setting `cancel` stops the job at once, and so does closing the iterator.
     """
-    if isinstance(cancel, Cancel):
-        cancel.on_set(job.cancel)
+    cancel.on_set(job.cancel)
     followed = [_Followed(clock) for _ in range(parts)]
     try:
         for news in job:
             if not followed[news.part].answer.finished:
                 yield news.part, followed[news.part].take(news)
-            if cancel.is_set():
-                job.cancel()
     finally:
         job.cancel()
     for number, part in enumerate(followed):

@@ -6,7 +6,6 @@ They go through the page's own scheduler, with its rates and bounds. Whatever is
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar, cast
@@ -26,6 +25,7 @@ from space.library import DEFAULT_HITS, SearchError
 from space.listeners import is_listening
 from space.published import live_formulation
 from space.state import AppState
+from space.stopping import Cancel
 from space.text import escape
 from space.visitors import visitor_of
 from space.widgets import ASK, EVALUATE
@@ -87,7 +87,7 @@ class Endpoints:
             the answer so far, as Markdown with LaTeX; the last one is whole
         """
         settings = AskSettings.clamped(temperature=temperature, seed=seed, max_tokens=length)
-        asked = stream_answer(self._state, visitor_of(request), _turns(history), question, settings, threading.Event())
+        asked = stream_answer(self._state, visitor_of(request), _turns(history), question, settings, Cancel())
         for answer in self._heard(asked, request):
             _tell(_checked(answer), settings.max_tokens)
             yield answer.text
@@ -112,7 +112,7 @@ class Endpoints:
         """
         chosen = {"temperature": temperature, "seed": seed, "max_tokens": length}
         settings = AskSettings.clamped(**GREEDY.as_dict() | chosen)
-        pairs = stream_answers(self._state, visitor_of(request), question, settings, threading.Event())
+        pairs = stream_answers(self._state, visitor_of(request), question, settings, Cancel())
         for pair in self._heard(pairs, request):
             _tell(_checked(pair.base), settings.max_tokens)
             _checked(pair.tuned)
@@ -147,7 +147,7 @@ class Endpoints:
             state, the prompt's name, accuracy of both models with 95 % intervals, and a row for each question so far
         """
         prompt = cast("Formulation", formulation or live_formulation(self._state.models.published) or "letter")
-        runs = stream_evaluation(self._state, visitor_of(request), number, prompt, sample, threading.Event())
+        runs = stream_evaluation(self._state, visitor_of(request), number, prompt, sample, Cancel())
         for run in self._heard(runs, request):
             if run.state == "failed":
                 raise gr.Error(escape(run.problem), print_exception=False)

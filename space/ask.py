@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -12,14 +11,8 @@ from space.answering import Answer, Clock, QuestionError, check_question, failed
 from space.conversation import Turn, check_turns, fitting_messages
 from space.models import NotReadyError
 from space.state import AppState
+from space.stopping import Cancel
 from space.visitors import Visitor
-
-EXAMPLES = (
-    "What does LoRA train, and what does it leave frozen?",
-    "Why did the Chinchilla paper train on more tokens?",
-    "What problem does batch normalization address?",
-    "How does retrieval-augmented generation use documents?",
-)
 
 
 def ask(
@@ -28,7 +21,7 @@ def ask(
     turns: Sequence[tuple[str, str]],
     question: str,
     settings: AskSettings,
-    cancel: threading.Event,
+    cancel: Cancel,
     clock: Clock = time.monotonic,
 ) -> Iterator[Answer]:
     """Stream the fine-tuned model's answer. Whatever is wrong with the question or the model is a failed state."""

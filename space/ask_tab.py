@@ -7,9 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from qa.ask_settings import MOST_TOKENS, AskSettings
+from qa.ask_settings import EXAMPLES, MOST_TOKENS, AskSettings
 from space import thumbs
-from space.ask import EXAMPLES
 from space.late import Late
 from space.share import View, parse
 from space.state import AppState

@@ -14,12 +14,11 @@ from qa.ask_settings import AskSettings
 from space.answering import Answer
 from space.compare import Pair
 from space.feedback import Choice, Tally
+from space.models import SIDES, Side
 
 MOST_SESSIONS = 1000  # whose last comparison is remembered
 PACE = 0.25  # seconds between two frames: their times shall not tell which model was served first
 
-Side = Literal["base", "tuned"]
-SIDES: tuple[Side, Side] = ("base", "tuned")
 Ballot = Literal["first", "second", "tie", "bad"]
 Answers = tuple[Answer, Answer]
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from qa.ask_settings import AskSettings
 from qa.prompts import ask_messages
 from qa.scheduler import Part
 from space.answering import WAITING, Answer, Clock, QuestionError, check_question, failed, follow, submit
-from space.models import NotReadyError
+from space.models import SIDES, NotReadyError
 from space.state import AppState
+from space.stopping import Cancel
 from space.visitors import Visitor
-
-SIDES: tuple[Literal["base", "tuned"], ...] = ("base", "tuned")
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def compare(
     visitor: Visitor,
     question: str,
     settings: AskSettings,
-    cancel: threading.Event,
+    cancel: Cancel,
     clock: Clock = time.monotonic,
 ) -> Iterator[Pair]:
     """Stream both answers, from the same messages under the same settings, seed included; they begin together."""

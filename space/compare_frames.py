@@ -12,8 +12,9 @@ import gradio as gr
 from qa.ask_settings import AskSettings
 from space import compare_views, views
 from space.answering import WAITING, encodable
-from space.blind import SIDES, Ballot, Comparison, Comparisons, VoteError, arranged, paced, toss
+from space.blind import Ballot, Comparison, Comparisons, VoteError, arranged, paced, toss
 from space.compare import compare
+from space.models import SIDES
 from space.share import View
 from space.state import AppState
 from space.text import safe_markdown

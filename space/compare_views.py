@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from qa.statistics import wilson
 from space import views
-from space.blind import SIDES, Answers, Comparison, Side
+from space.blind import Answers, Comparison
 from space.differences import mark
 from space.feedback import Tally
+from space.models import SIDES, Side
 from space.settings import Settings
 from space.share import address
 from space.text import escape

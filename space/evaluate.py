@@ -21,15 +21,13 @@ from qa.choices import Formulation, Template, choice_ids, pick, prompt_name
 from qa.engine import Aborted, PromptTooLong
 from qa.records import Question
 from qa.scheduler import Queued, Refused
-from space.models import Models, NotReadyError
+from space.models import SIDES, Models, NotReadyError, Side
 from space.published import live_template
 from space.state import AppState
 from space.visitors import Visitor
 
 DEFAULT_QUESTIONS, MOST_QUESTIONS = 10, 25
-Side = Literal["base", "tuned"]
 Score = tuple[float, ...]  # natural log-probabilities of a question's options
-SIDES: tuple[Side, Side] = ("base", "tuned")
 
 log = logging.getLogger(__name__)
 

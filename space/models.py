@@ -23,6 +23,8 @@ from space.secrecy import redact
 from space.settings import Settings
 
 Role = Literal["tuned", "base", "data"]
+Side = Literal["base", "tuned"]
+SIDES: tuple[Side, Side] = ("base", "tuned")  # of a comparison, in the order in which they stand
 ORDER: tuple[Role, ...] = ("tuned", "data", "base")  # the Ask tab needs the first alone
 KEEPER = "the page itself"  # as the scheduler's visitor
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -41,12 +40,12 @@ class Encoder(PromptEncoder):
 
 
 def asked(state: AppState, question: str = "What?", turns: object = ()) -> Answer:
-    *_, last = ask(state, VISITOR, turns, question, SETTINGS, threading.Event())
+    *_, last = ask(state, VISITOR, turns, question, SETTINGS, Cancel())
     return last
 
 
 def run(state: AppState) -> Run:
-    *_, last = evaluate(state, VISITOR, 2, "letter", 0, threading.Event())
+    *_, last = evaluate(state, VISITOR, 2, "letter", 0, Cancel())
     return last
 
 
@@ -88,7 +87,7 @@ def test_whoever_asks_too_often_costs_no_tokens() -> None:
 def test_being_refused_for_what_is_under_way_neither_counts_nor_costs_tokens() -> None:
     encoder = Encoder()
     state = rated(served(tuned=FakeEngine(encoder=encoder, hangs=True)), 3)
-    cancel = threading.Event()
+    cancel = Cancel()
     streams = [ask(state, VISITOR, [], "What?", SETTINGS, cancel) for _ in range(2)]
     for stream in streams:
         next(stream)
@@ -96,7 +95,7 @@ def test_being_refused_for_what_is_under_way_neither_counts_nor_costs_tokens() -
     for _ in range(3):
         assert "something under way" in asked(state).status
         assert "something under way" in run(state).problem
-        (pair,) = compare(state, VISITOR, "What?", SETTINGS, threading.Event())
+        (pair,) = compare(state, VISITOR, "What?", SETTINGS, Cancel())
         assert "something under way" in pair.base.status
     assert len(encoder.texts) == read
     state.visitors.check(VISITOR)  # the third of three
@@ -126,7 +125,7 @@ def test_a_model_that_is_replaced_while_it_reads_is_asked_anew() -> None:
     state.models.engines["tuned"] = FakeEngine(encoder=Encoder(closed))
     failed = asked(state)
     assert (failed.state, failed.status) == ("failed", "The model could not read the question; ask again in a moment.")
-    *_, pair = compare(state, VISITOR, "What?", SETTINGS, threading.Event())
+    *_, pair = compare(state, VISITOR, "What?", SETTINGS, Cancel())
     assert pair.tuned.status == failed.status
     state.models.scheduler.close()
 
@@ -168,7 +167,7 @@ def test_an_evaluation_past_its_time_says_so_and_keeps_its_rows() -> None:
     late = FakeEngine(score=lambda option: now.__setitem__(0, now[0] + 120) or 0.0)  # eight minutes a question
     state = served(base=late)
     state.models.scheduler._evaluations._clock = state.models.scheduler._clock = lambda: now[0]
-    *_, last = evaluate(state, Visitor("late", "8.8.8.8"), 10, "letter", 0, threading.Event())
+    *_, last = evaluate(state, Visitor("late", "8.8.8.8"), 10, "letter", 0, Cancel())
     state.models.scheduler.close()
     assert (last.state, 1 <= len(last.rows) < 10) == ("failed", True)
     assert last.problem.startswith("The evaluation was ended after 30 minutes")
@@ -186,7 +185,7 @@ class Told(list[News]):
 
 def test_who_begins_at_once_is_told_no_place() -> None:
     reading = News(0, Chunk("", "reading", 40, 0, 0))
-    alone = follow(Told(News(0, None, 1, 0.0), reading), 1, threading.Event())
+    alone = follow(Told(News(0, None, 1, 0.0), reading), 1, Cancel())
     assert [state.status for _, state in alone][:2] == ["Starting", "Starting"]
-    waiting = follow(Told(News(0, None, 1, 12.0), News(0, None, 1, 11.5), reading), 1, threading.Event())
+    waiting = follow(Told(News(0, None, 1, 12.0), News(0, None, 1, 11.5), reading), 1, Cancel())
     assert [state.status for _, state in waiting][:2] == ["Starting", "Place 1 in the queue · about 15 s"]

@@ -15,7 +15,7 @@ from tests.space_world import BASE, DATA, INDEX, TUNED, publish
 from tests.tiny import CHAT_TEMPLATE
 
 CLIENT = """
-import json, os, threading
+import json, os
 from qa.ask_settings import AskSettings
 from space.ask import ask
 from space.feedback import Feedback
@@ -23,6 +23,7 @@ from space.library import Library
 from space.models import Models
 from space.settings import Settings
 from space.state import AppState
+from space.stopping import Cancel
 from space.visitors import Visitor, Visitors
 
 settings = Settings.read(os.environ)
@@ -30,7 +31,7 @@ models = Models(settings)
 state = AppState(models, Library(settings), Feedback(settings), Visitors())
 models.start()
 models._thread.join()
-*_, answer = ask(state, Visitor("a", "b"), [], "What is LoRA?", AskSettings.greedy(16), threading.Event())
+*_, answer = ask(state, Visitor("a", "b"), [], "What is LoRA?", AskSettings.greedy(16), Cancel())
 tuned = models.parts()[0]
 credit = models.credits.get("tuned")
 print(json.dumps([tuned.phase, tuned.problem, tuned.notice, credit and credit.revision, answer.state, answer.text]))

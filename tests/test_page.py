@@ -16,6 +16,7 @@ from tests.page_world import (  # noqa: F401 (fixtures)
     in_browser,
     open_tab,
     page,
+    reload,
     running_app,
     serious_violations,
     watched_page,
@@ -67,7 +68,7 @@ def test_the_page_stands_still_between_tabs_which_its_address_names(page, addres
         places.append(page.locator(".fn-header").bounding_box()["x"])
         assert page.url == f"{address}/?tab={tab.lower()}"
     assert len(set(places)) == 1, places
-    page.reload()
+    reload(page)
     page.get_by_role("tab", name="Evaluate", selected=True).wait_for()
 
 

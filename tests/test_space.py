@@ -18,6 +18,7 @@ from space.ask import ask
 from space.compare import compare
 from space.evaluate import MOST_QUESTIONS, Run, draw, evaluate
 from space.state import AppState
+from space.stopping import Cancel
 from space.visitors import Visitor
 from tests.space_fakes import ENCODER, PROMPT, VISITOR, FakeEngine, served, unloaded
 from tests.space_world import metrics, questions
@@ -40,7 +41,7 @@ class FakeJob:
 
 
 def asked(state: AppState, question: object = "What?", turns: object = (), settings: AskSettings = SETTINGS) -> Answer:
-    *_, last = ask(state, VISITOR, turns, question, settings, threading.Event())
+    *_, last = ask(state, VISITOR, turns, question, settings, Cancel())
     return last
 
 
@@ -65,7 +66,7 @@ def test_the_states_of_an_answer_follow_the_schedulers_news() -> None:
         News(0, writing(3, "small ")),
         News(0, Chunk("words", "done", PROMPT, PROMPT, 4, "stop")),
     )
-    states = [state for _, state in follow(job, 1, threading.Event(), lambda: next(ticks))]
+    states = [state for _, state in follow(job, 1, Cancel(), lambda: next(ticks))]
     assert [state.state for state in states] == [
         *("queued", "queued", "queued", "waiting", "reading", "writing", "writing", "done"),
     ]
@@ -104,27 +105,27 @@ def test_the_states_of_an_answer_follow_the_schedulers_news() -> None:
 def test_the_ends_of_an_answer(news: News, state: str, status: str) -> None:
     ticks = iter([0, 0, 2])
     job = FakeJob(News(0, Chunk("", "reading", PROMPT, 8, 0)), News(0, writing(1)), news)
-    *_, (_, last) = follow(job, 1, threading.Event(), lambda: next(ticks))
+    *_, (_, last) = follow(job, 1, Cancel(), lambda: next(ticks))
     assert (last.state, last.status) == (state, status)
 
 
 def test_an_answer_that_never_began_says_so() -> None:
     waited = FakeJob(News(0, None, 9, 500.0), News(0, None, finish="deadline"))
-    *_, (_, last) = follow(waited, 1, threading.Event())
+    *_, (_, last) = follow(waited, 1, Cancel())
     assert (last.state, last.status[:43]) == ("failed", "Nothing was written within the time limit: ")
     stopped = FakeJob(News(0, Chunk("", "done", PROMPT, 0, 0, "cancelled")))
-    *_, (_, last) = follow(stopped, 1, threading.Event())
+    *_, (_, last) = follow(stopped, 1, Cancel())
     assert (last.state, last.status) == ("stopped", "Stopped before the first word")
     silent = Chunk("", "done", PROMPT, PROMPT, 0, "stop")
-    *_, (_, last) = follow(FakeJob(News(0, silent)), 1, threading.Event())
+    *_, (_, last) = follow(FakeJob(News(0, silent)), 1, Cancel())
     assert last.status == "Done · the model wrote nothing"
-    gone = [(number, state.state) for number, state in follow(FakeJob(), 2, threading.Event())]
+    gone = [(number, state.state) for number, state in follow(FakeJob(), 2, Cancel())]
     assert gone == [(0, "stopped"), (1, "stopped")]
 
 
 def test_ask_streams_what_is_written_and_frees_its_slot() -> None:
     engine = FakeEngine()
-    texts = [state.text for state in ask(served(tuned=engine), VISITOR, [], " What? ", SETTINGS, threading.Event())]
+    texts = [state.text for state in ask(served(tuned=engine), VISITOR, [], " What? ", SETTINGS, Cancel())]
     assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(texts))
     assert texts[-1] == "Two small matrices."
     assert (engine.log[0], engine.log[-1], engine.free) == ("asked What? at 0.3", "freed", 4)
@@ -135,13 +136,13 @@ def test_ask_streams_what_is_written_and_frees_its_slot() -> None:
 
 def test_an_answer_can_be_stopped_and_left() -> None:
     engine = FakeEngine(hangs=True)
-    state, cancel = served(tuned=engine), threading.Event()
+    state, cancel = served(tuned=engine), Cancel()
     stream = ask(state, VISITOR, [], "What?", SETTINGS, cancel)
     until(stream, lambda now: now.text == "Two small matrices.")
     cancel.set()
     *_, last = stream
     assert (last.text, last.state, last.tokens) == ("Two small matrices.", "stopped", 3)
-    left = ask(state, VISITOR, [], "What else?", SETTINGS, threading.Event())
+    left = ask(state, VISITOR, [], "What else?", SETTINGS, Cancel())
     until(left, lambda now: now.tokens == 3)
     left.close()
     state.models.scheduler.close()
@@ -166,7 +167,7 @@ def test_what_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_visitor_has_one_running_and_one_waiting() -> None:
     state = served(tuned=FakeEngine(hangs=True))
-    cancel = threading.Event()
+    cancel = Cancel()
     first, second = (ask(state, VISITOR, [], "What?", SETTINGS, cancel) for _ in range(2))
     until(first, lambda now: now.tokens == 3)
     waiting = until(second, lambda now: now.state == "queued")
@@ -181,31 +182,31 @@ def test_a_visitor_has_one_running_and_one_waiting() -> None:
 def test_compare_asks_both_the_same_and_ends_with_both() -> None:
     base, tuned = FakeEngine(("a", "b")), FakeEngine(("c", "d", "e"))
     settings = AskSettings(temperature=0.7, seed=11)
-    *_, last = compare(served(base=base, tuned=tuned), VISITOR, " What? ", settings, threading.Event())
+    *_, last = compare(served(base=base, tuned=tuned), VISITOR, " What? ", settings, Cancel())
     assert (last.base.text, last.tuned.text, last.finished) == ("ab", "cde", True)
     assert (last.base.tokens, last.tuned.tokens) == (2, 3)
     (hers,), (his,) = base.begun, tuned.begun
     assert hers.messages == his.messages
     assert hers.settings == his.settings == settings.as_dict()
-    refused = list(compare(served(), VISITOR, " ", settings, threading.Event()))
+    refused = list(compare(served(), VISITOR, " ", settings, Cancel()))
     assert [(pair.base.state, pair.tuned.status) for pair in refused] == [("failed", "Type a question first.")]
 
 
 def test_compare_stops_both_and_one_may_fail_alone() -> None:
     both = {"base": FakeEngine(hangs=True), "tuned": FakeEngine(hangs=True)}
-    state, cancel = served(**both), threading.Event()
+    state, cancel = served(**both), Cancel()
     stream = compare(state, VISITOR, "What?", AskSettings.greedy(), cancel)
     until(stream, lambda pair: pair.base.tokens == pair.tuned.tokens == 3)
     cancel.set()
     *_, last = stream
     assert (last.base.state, last.tuned.state, last.finished) == ("stopped", "stopped", True)
     waiting = unloaded()
-    (pair,) = compare(waiting, VISITOR, "What?", AskSettings.greedy(), threading.Event())
+    (pair,) = compare(waiting, VISITOR, "What?", AskSettings.greedy(), Cancel())
     assert "base model is still waiting" in pair.tuned.status
 
 
 def evaluated(state: AppState, number: object = 4, formulation: object = "letter", sample: object = 0) -> list[Run]:
-    return list(evaluate(state, VISITOR, number, formulation, sample, threading.Event()))
+    return list(evaluate(state, VISITOR, number, formulation, sample, Cancel()))
 
 
 def test_evaluate_asks_the_published_questions_of_both_models() -> None:
@@ -237,7 +238,7 @@ def test_cloze_weighs_options_by_their_length() -> None:
 
 @pytest.mark.parametrize("side", ["base", "tuned"])
 def test_an_evaluation_stops_in_the_middle_of_a_question(side: str) -> None:
-    cancel = threading.Event()
+    cancel = Cancel()
     stream = evaluate(served(**{side: FakeEngine(hangs=True)}), VISITOR, 3, "letter", 0, cancel)
     next(stream)
     threading.Timer(0.1, cancel.set).start()
@@ -246,7 +247,7 @@ def test_an_evaluation_stops_in_the_middle_of_a_question(side: str) -> None:
 
 
 def test_an_evaluation_stops_between_questions_and_keeps_its_rows() -> None:
-    cancel = threading.Event()
+    cancel = Cancel()
     stream = evaluate(served(), VISITOR, 10, "letter", 0, cancel)
     until(stream, lambda run: len(run.rows) == 2)
     cancel.set()
@@ -254,12 +255,12 @@ def test_an_evaluation_stops_between_questions_and_keeps_its_rows() -> None:
 
 
 def test_evaluations_wait_for_one_another_and_know_their_place() -> None:
-    state, cancel = served(base=FakeEngine(hangs=True)), threading.Event()
+    state, cancel = served(base=FakeEngine(hangs=True)), Cancel()
     first = evaluate(state, VISITOR, 3, "letter", 0, cancel)
     next(first)
     held = threading.Thread(target=lambda: list(first))
     held.start()
-    second = evaluate(state, Visitor("another", "127.0.0.1"), 3, "letter", 0, threading.Event())
+    second = evaluate(state, Visitor("another", "127.0.0.1"), 3, "letter", 0, Cancel())
     waiting = until(second, lambda run: run.state == "queued" and run.place)
     assert (waiting.place, waiting.wait, waiting.rows) == (2, None, ())
     second.close()
