@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from qa.prompts import SYSTEM_PROMPT
 from qa.records import SPLITS, Passage, Question, read_records
 
 REQUIRED = ("passages", "questions", "dataset", "adapter", "merged", "gguf", "evaluation")
-OPTIONAL = ("index", "base", "base_gguf", "adapter_gguf", "ladder", "examples")
+OPTIONAL = ("index", "base", "base_gguf", "adapter_gguf", "ladder", "examples", "wheel")
+KINDS = ("dataset", "index", "base", "adapter", "merged", "base_gguf", "gguf")  # in the order of publishing
 ORDER = ("passages", "questions", "dataset", "base", "adapter", "merged", "gguf")
 WAYS = {
     "index": ("passages", "index"),
@@ -44,11 +46,15 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: the records of its steps by folder name, and the repositories it is published to."""
+    """A finished run: the records of its steps by folder name, and the repositories it is published to.
+
+    `revisions` is what the cards know of the others: kind → published commit. It grows as they are published.
+    """
 
     folder: Path
     names: Repositories
     steps: dict[str, StepRecord]
+    revisions: dict[str, str] = field(default_factory=dict)
 
     system_prompt = SYSTEM_PROMPT
 
@@ -61,6 +67,17 @@ class Run:
             verdicts(folder / name, steps[name])
         check_lineage(folder, steps)
         return cls(folder, names, steps)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is to publish, in order; the index only where a passage of it may go out."""
+        there = [kind for kind in KINDS if kind in self.steps]
+        if "index" in there and not any(passage.licence.strip() for passage in self._passages()):
+            there.remove("index")
+        return tuple(there)
+
+    def _passages(self) -> Iterator[Passage]:
+        return read_records(self.folder / "passages" / "passages.jsonl", Passage)
 
     @cached_property
     def verified(self) -> Verified:
@@ -157,7 +174,7 @@ class Run:
     @cached_property
     def read_licences(self) -> list[dict[str, Any]]:
         """Licences of the passages, which a base model of the run's own was trained on."""
-        return count_licences(read_records(self.folder / "passages" / "passages.jsonl", Passage))
+        return count_licences(self._passages())
 
     @property
     def documents(self) -> int:

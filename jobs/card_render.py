@@ -17,6 +17,7 @@ from huggingface_hub import CardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from jobs.card_facts import Run
+from jobs.card_siblings import siblings
 from jobs.evaluation.result_table import flatten
 from jobs.step import StepRecord
 
@@ -72,6 +73,7 @@ def _environment() -> Environment:
         "command": command,
         "commands": commands,
         "hardware": hardware,
+        "siblings": siblings,
     }
     return environment
 

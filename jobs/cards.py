@@ -12,30 +12,46 @@ from jobs.card_gguf import gguf_files, served_file, verdicts
 from jobs.card_render import ROOT, TAG, render
 from jobs.card_results import model_index
 from jobs.dataset_card import dataset_card
-from jobs.published_index import index_card, is_published
+from jobs.published_index import index_card
 from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, INDEX_VARIABLE, MODEL_VARIABLE
 
+MODELS = ("gguf", "base_gguf")  # that a Space serves
 SPACE_KEYS = ("emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license", "short_description")
 
 
 def render_cards(run: Run) -> dict[str, str]:
-    """README of each repository of the run by kind, those it has: `jobs.staging.KINDS` names them.
+    """README of each repository of the run by kind, those it has.
 
     Reads the base model's and ARC's own cards through HF_ENDPOINT. Raises `UserError` where a licence cannot be read.
     """
-    rendered = {"dataset": dataset_card(run), "adapter": _adapter(run), "merged": _merged(run)}
-    if is_published(run):
-        rendered["index"] = index_card(run)
-    if run.own_base:
-        rendered["base"] = _base(run)
-    for kind in ("base_gguf", "gguf"):
-        if kind in run.steps:
-            rendered[kind] = _gguf(run, kind)
-    return rendered
+    return {kind: render_card(run, kind) for kind in run.kinds}
+
+
+def render_card(run: Run, kind: str) -> str:
+    """README of one kind of repository, as `render_cards` has it; names the others by `run.revisions` where it can."""
+    own = {"dataset": dataset_card, "index": index_card, "adapter": _adapter, "merged": _merged, "base": _base}
+    return own[kind](run) if kind in own else _gguf(run, kind)
 
 
 def render_space(run: Run, revisions: dict[str, str]) -> str:
     """README of a Space that serves this run at these revisions (of gguf, base_gguf, dataset and index)."""
+    data = SpaceCardData(
+        title="Footnote",
+        sdk="gradio",
+        app_file="app.py",
+        **space_header(),
+        models=[getattr(run.names, kind) for kind in MODELS if kind in revisions],
+        datasets=[run.names.dataset, *([run.names.index] if "index" in revisions else [])],
+        tags=[TAG, "ai-research"],
+        suggested_hardware="cpu-basic",
+        startup_duration_timeout="30m",
+        preload_from_hub=_preloaded(run, revisions),
+    )
+    return render("space", run, data, title="Footnote", variables=space_variables(run, revisions))
+
+
+def space_variables(run: Run, revisions: dict[str, str]) -> dict[str, str]:
+    """The environment of such a Space: each repository and its revision, by variable."""
     repositories = {
         MODEL_VARIABLE: "gguf",
         BASE_VARIABLE: "base_gguf",
@@ -46,16 +62,16 @@ def render_space(run: Run, revisions: dict[str, str]) -> str:
     for variable, kind in repositories.items():
         if kind in revisions:
             variables |= {variable: getattr(run.names, kind), f"{variable}_REVISION": revisions[kind]}
-    data = SpaceCardData(
-        title="Footnote",
-        sdk="gradio",
-        app_file="app.py",
-        **space_header(),
-        models=[getattr(run.names, kind) for kind in ("gguf", "base_gguf") if kind in revisions],
-        datasets=[run.names.dataset, *([run.names.index] if "index" in revisions else [])],
-        tags=[TAG, "ai-research"],
-    )
-    return render("space", run, data, title="Footnote", variables=variables)
+    return variables
+
+
+def _preloaded(run: Run, revisions: dict[str, str]) -> list[str]:
+    """What the Space's build downloads into the Hub's cache: the served files. It is documented for models alone."""
+    return [
+        f"{getattr(run.names, kind)} {served_file(run.folder / kind, run.steps[kind])} {revisions[kind]}"
+        for kind in MODELS
+        if kind in revisions
+    ]
 
 
 def space_header() -> dict[str, Any]:

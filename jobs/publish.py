@@ -1,8 +1,29 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "bm25s==0.3.16", "datasets==5.2.0", "datatrove==0.10.1", "httpx2==2.16.2", "huggingface-hub==2.4.0",
+#   "Jinja2==3.1.6", "loguru==0.7.3", "numpy==2.4.6", "packaging==26.3", "py3langid==0.4.0", "pyarrow==26.0.1",
+#   "pydantic==2.14.3", "pydantic-core==2.50.4", "PyStemmer==3.1.0", "PyYAML==6.0.3", "rensa==0.5.0", "rich==15.0.0",
+#   "tqdm==4.70.1", "transformers==5.23.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# ///
+
 """Publish a run to the Hub: `python -m jobs.publish runs/tiny --namespace NAME [--name footnote-tiny] [--private]`.
 
 Data set, passage index, base model, adapter, merged weights and GGUF files, each in a repository with its card, in one
-commit each, to HF_ENDPOINT. Token, rights, cards and files are checked before the first byte. Published again, a
-repository that already holds the same files gets no commit.
+commit each, to HF_ENDPOINT; `--space` deploys the page that serves them. Token, rights, cards and files are checked
+before the first byte. What stands at the end gets the same tag everywhere: v1, then v1.1 where anything changed, or v2
+with `--major`. Published again, a repository that already holds the same files gets no commit.
 """
 
 from __future__ import annotations
@@ -10,56 +31,72 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import httpx2
-from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import constants
 
 from jobs.arguments import path_argument
-from jobs.card_facts import Run
-from jobs.card_render import TAG, TEMPLATES
-from jobs.cards import render_cards, render_space, space_header
+from jobs.card_facts import KINDS, Run
+from jobs.card_render import TEMPLATES
+from jobs.cards import space_header
 from jobs.config import NAME
 from jobs.errors import UserError, run_main
-from jobs.hub import check_ours, check_rights, commit_files, explain, head_of
-from jobs.progress import bar
-from jobs.published_index import is_published
-from jobs.staging import DATA_KINDS, KINDS, Staged, stage
-from jobs.step import StepRecord, finished, run_step, source_sha256, write_json
+from jobs.hub import check_rights, head_of
+from jobs.sending import PUBLISHED_FILE, SPACE, Published, Wish, earlier_of, send
+from jobs.step import StepRecord, finished, run_step, source_sha256
 from qa.artifacts import Repositories
 
-OUT, PUBLISHED_FILE = "cards", "published.json"
+OUT = "cards"
 
 
 def publish(
-    run: Path, *, namespace: str, name: str, private: bool = False, only: Sequence[str] = (), replace: bool = False
+    run: Path,
+    *,
+    namespace: str,
+    name: str,
+    private: bool = False,
+    only: Sequence[str] = (),
+    replace: bool = False,
+    major: bool = False,
+    space: str = "",
 ) -> tuple[StepRecord, bool]:
     """Publish a run's artefacts (all kinds, or `only` some) as NAMESPACE/NAME-…; cards and revisions go to RUN/cards.
 
-    `RUN/cards/published.json` maps each kind to its repository, revision and address. Raises `UserError` before
+    `RUN/cards/published.json` maps each kind to its repository, revision, address and tag. Raises `UserError` before
     anything is sent where a check fails; `replace` lets repositories of these names lose what others put there.
+    `space`, NAME or OWNER/NAME, is the page to deploy; empty for none.
     """
-    _check_options(run, namespace, name)
-    check_rights(namespace)
+    page = _page(space, namespace)
+    _check_options(run, {"--namespace": namespace, "--name": name} | _parts(page))
+    for owner in dict.fromkeys([namespace, *page.split("/")[:-1]]):
+        check_rights(owner)
     found = Run.read(run, Repositories(namespace, name))
-    kinds = _kinds(found, only)
+    wish = Wish(_kinds(found, only), private, replace, major, page)
+    asked = {"private": private, "only": wish.kinds, "major": major, "page": page}
     return run_step(
         "publish",
         run / OUT,
-        arguments={"namespace": namespace, "name": name, "private": private, "only": kinds, **_surroundings()},
+        arguments={"namespace": namespace, "name": name, **asked, **_surroundings()},
         inputs={path.name: path for path in TEMPLATES.glob("*.md")} | {step: run / step for step in found.steps},
-        work=lambda folder: _work(found, kinds, private, replace, folder),
-        again=not _still_there(run / OUT),
+        work=lambda folder: send(found, wish, earlier_of(found, read_published(run / OUT)), folder),
+        again=bool(page) or not _still_there(run / OUT),  # the page's own code is compared with what is there
     )
 
 
-def _check_options(run: Path, namespace: str, name: str) -> None:
-    for option, value in (("--namespace", namespace), ("--name", name)):
+def _page(space: str, namespace: str) -> str:
+    return f"{namespace}/{space}" if space and "/" not in space else space
+
+
+def _parts(page: str) -> dict[str, str]:
+    owner, _, name = page.partition("/")
+    return {"--space OWNER/": owner, "--space": name} if page else {}
+
+
+def _check_options(run: Path, names: Mapping[str, str]) -> None:
+    for option, value in names.items():
         if not re.fullmatch(NAME, value):
             raise UserError(
                 f"{option} {value!r}: letters, digits, '.', '_' and '-' alone; it becomes a repository's name"
@@ -75,10 +112,10 @@ def _surroundings() -> dict[str, Any]:
 
 def _code() -> tuple[ModuleType, ...]:
     """What decides the contents of a repository, and whether it is published."""
-    from jobs import card_render, cards, dataset_card, gate, licence_names, lineage, staging
+    from jobs import card_render, cards, dataset_card, gate, licence_names, lineage, sending, staging
     from jobs.gguf_export import accuracy
 
-    return *_facts(), card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, staging
+    return *_facts(), card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, sending, staging
 
 
 def _facts() -> tuple[ModuleType, ...]:
@@ -106,11 +143,10 @@ def _facts() -> tuple[ModuleType, ...]:
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:
-    """What is published, in order: each kind that the run has; an index only where a passage of it may go out."""
-    there = [kind for kind in KINDS if kind in run.steps and (kind != "index" or is_published(run))]
-    if absent := [kind for kind in only if kind not in there]:
-        raise UserError(f"--only {absent[0]}: {run.folder} has no such part; it has {', '.join(there)}")
-    return [kind for kind in there if not only or kind in only]
+    """What is published, in order: each kind that the run has, or those asked for."""
+    if absent := [kind for kind in only if kind not in run.kinds]:
+        raise UserError(f"--only {absent[0]}: {run.folder} has no such part; it has {', '.join(run.kinds)}")
+    return [kind for kind in run.kinds if not only or kind in only]
 
 
 def _still_there(out: Path) -> bool:
@@ -121,74 +157,23 @@ def _still_there(out: Path) -> bool:
     return all(head_of(entry["repository"], entry["kind"]) == entry["revision"] for entry in entries.values())
 
 
-def read_published(out: Path) -> dict[str, dict[str, Any]]:
+def read_published(out: Path) -> Published:
     """Kind → repository, revision, address of what was published from a run's cards folder; empty before the first."""
     path = out / PUBLISHED_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _work(run: Run, kinds: Sequence[str], private: bool, replace: bool, folder: Path) -> dict[str, Any]:
-    verified = run.verified
-    cards = render_cards(run)
-    for kind, card in cards.items():
-        _write_card(folder, kind, card)
-        _validate(DatasetCard if kind in DATA_KINDS else ModelCard, card, kind)
-    staged = [stage(run, kind, cards[kind], folder / kind) for kind in kinds]
-    earlier = _earlier(run)
-    for each in staged:
-        if not replace and each.kind not in earlier:
-            check_ours(each.repository, each.repo_type, TAG)
-    published = earlier | _send(staged, private)
-    write_json(folder / PUBLISHED_FILE, published)
-    space = render_space(run, {kind: entry["revision"] for kind, entry in published.items()})
-    _write_card(folder, "space", space)
-    _validate(SpaceCard, space, "space")
-    return {"published": {kind: published[kind] for kind in kinds}, "verified": asdict(verified)}
-
-
-def _earlier(run: Run) -> dict[str, dict[str, Any]]:
-    """What was published before under the same names on the same Hub: it stands while only some kinds are published."""
-    return {
-        kind: entry
-        for kind, entry in read_published(run.folder / OUT).items()
-        if entry["repository"] == getattr(run.names, kind) and entry["address"].startswith(f"{constants.ENDPOINT}/")
-    }
-
-
-def _send(staged: Sequence[Staged], private: bool) -> dict[str, dict[str, Any]]:
-    """Commit each repository, and say by kind where it stands now."""
-    published: dict[str, dict[str, Any]] = {}
-    with bar(len(staged), "publish", unit="repository") as shown:
-        for each in staged:
-            shown.set_postfix_str(each.repository, refresh=False)  # a refresh would show the bar before its time
-            title = f"Publish {each.repository.split('/')[1]}"
-            done = commit_files(each.repository, each.repo_type, each.files, private=private, title=title)
-            published[each.kind] = asdict(done)
-            shown.update()
-    return published
-
-
-def _write_card(folder: Path, kind: str, card: str) -> None:
-    (folder / kind).mkdir(exist_ok=True)
-    (folder / kind / "README.md").write_text(card, encoding="utf-8")
-
-
-def _validate(card_class: type[ModelCard], card: str, kind: str) -> None:
-    """Let the Hub itself check the card; a card that it refuses is a fault of the templates, and is left to rise."""
-    try:
-        card_class(card).validate()
-    except (HfHubHTTPError, httpx2.HTTPError) as error:
-        raise explain(error, f"the check of the card of {kind}") from None
-
-
 def print_table(record: StepRecord, new: bool) -> None:
-    """What was published, with its addresses."""
-    entries = [record.figures["published"][kind] for kind in KINDS if kind in record.figures["published"]]
+    """What was published, with its addresses, and the tag that all of it has."""
+    shown = record.figures["published"]
+    entries = [shown[kind] for kind in (*KINDS, SPACE) if kind in shown]
     width = max(len(entry["repository"]) for entry in entries)
     for entry in entries:
         said = "published" if new and entry["committed"] else "unchanged"
-        print(f"{entry['repository']:<{width}}  {entry['revision'][:12]}  {entry['bytes']:>15,} bytes  {said}")
+        seen = ", private" if entry["private"] else ""
+        print(f"{entry['repository']:<{width}}  {entry['revision'][:12]}  {entry['bytes']:>15,} bytes  {said}{seen}")
         print(f"{'':<{width}}  {entry['address']}")
+    print(f"{'release':<{width}}  {record.figures['tag']}")
 
 
 def main() -> None:
@@ -199,14 +184,20 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="only you, or your organisation, can read them")
     parser.add_argument("--only", default="", metavar="KIND,…", help=f"of {', '.join(KINDS)}; the others stay")
     parser.add_argument("--replace", action="store_true", help="delete what others put into these repositories")
+    parser.add_argument("--major", action="store_true", help="tag what stands then as v2, not v1.1")
+    named = {"nargs": "?", "const": "", "metavar": "[OWNER/]NAME"}
+    parser.add_argument("--space", **named, help="deploy the page that serves them too (default: NAMESPACE/NAME)")
     options = parser.parse_args()
+    name = options.name or f"footnote-{options.run.resolve().name}"
     record, new = publish(
         options.run,
         namespace=options.namespace,
-        name=options.name or f"footnote-{options.run.resolve().name}",
+        name=name,
         private=options.private,
         only=[kind for kind in options.only.split(",") if kind],
         replace=options.replace,
+        major=options.major,
+        space="" if options.space is None else options.space or name,
     )
     print_table(record, new)
 

@@ -84,7 +84,7 @@ class PublishedIndex:
 
 def is_published(run: Run) -> bool:
     """Whether a run has an index, and any passage of it may go out."""
-    return "index" in run.steps and bool(PublishedIndex(run).passages)
+    return "index" in run.kinds
 
 
 def index_card(run: Run) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.card_facts import ARC, OWN, Run
@@ -41,13 +41,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # of a data set not rejected.parquet: i
     ),
     "index": (MANIFEST, *FILES),
     "base": WEIGHTS,
-    "adapter": ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER),
+    "adapter": ("adapter_config.json", "adapter_model.safetensors", "report.md", "*.png", *TOKENIZER),
     "merged": WEIGHTS,
     "base_gguf": (),  # what the gate saw, by its record
     "gguf": (),
 }
 DATA_KINDS = ("dataset", "index")  # published as data sets; the others as models
-KINDS = tuple(ALLOWED)  # in the order of publishing: what a card points to is there before the card
 NEEDED = {
     "dataset": f"{OWN}/train.parquet",
     "index": MANIFEST,
@@ -58,6 +57,7 @@ NEEDED = {
     "gguf": "*.gguf",
 }
 EVALUATED = ("adapter", "merged", "gguf")  # repositories that carry the figures of the evaluation
+WHEEL, WHEELS = "wheel", "wheels"  # the step's folder, and where its wheel lies beside the GGUF files
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,13 @@ def stage(run: Run, kind: str, card: str, place: Path) -> Staged:
     return Staged(kind, getattr(run.names, kind), "dataset" if kind in DATA_KINDS else "model", files)
 
 
+def renewed(run: Run, staged: Staged, card: str) -> Staged:
+    """The same repository with its card and configurations as they are now that more revisions are known."""
+    return replace(
+        staged, files=staged.files | _rewritten(run, staged.kind, staged.files) | {"README.md": card.encode()}
+    )
+
+
 def _of_data(run: Run, kind: str) -> dict[str, Content]:
     """What a data set has beside its own files, after a look at the licences of its passages."""
     if kind == "index":
@@ -104,7 +111,7 @@ def _of_model(run: Run, kind: str) -> dict[str, Content]:
     if kind.endswith("gguf"):
         files |= _as_verified(run, kind) | _for_ollama(run, kind)
     if kind == "gguf":
-        files |= {name: run.folder / name for name in run.ladder_pictures} | model_files(run)
+        files |= {name: run.folder / name for name in run.ladder_pictures} | model_files(run) | _wheel(run)
     return files
 
 
@@ -112,7 +119,8 @@ def _rewritten(run: Run, kind: str, files: dict[str, Content]) -> dict[str, Cont
     """Configurations in which a local folder stands for a model, with the repository's name in its place."""
     found: dict[str, Content] = {}
     if kind == "adapter":
-        names = {"base_model_name_or_path": run.base} | ({} if run.own_base else {"revision": run.base_revision})
+        revision = run.revisions.get("base") if run.own_base else run.base_revision
+        names = {"base_model_name_or_path": run.base} | ({"revision": revision} if revision else {})
         found["adapter_config.json"] = _json_bytes(run.adapter_config | names)
     for name in ("config.json", "tokenizer_config.json"):
         if isinstance(path := files.get(name), Path):
@@ -171,6 +179,18 @@ def _as_verified(run: Run, step: str) -> dict[str, Content]:
         if file_sha256(path) != outputs[name]["sha256"]:
             raise UserError(f"{path}: is not the file that was verified; run export again")
     return {name: folder / name for name in names}
+
+
+def _wheel(run: Run) -> dict[str, Content]:
+    """llama.cpp's binding for the Space, where the run built it; only as its step recorded it."""
+    outputs = run.steps[WHEEL].outputs if WHEEL in run.steps else {}
+    files: dict[str, Content] = {}
+    for name in (name for name in outputs if name.endswith(".whl")):
+        path = run.folder / WHEEL / name
+        if file_sha256(path) != outputs[name]["sha256"]:
+            raise UserError(f"{path}: is not the file that was built; run build_wheel again")
+        files[f"{WHEELS}/{name}"] = path
+    return files
 
 
 def _for_ollama(run: Run, kind: str) -> dict[str, Content]:

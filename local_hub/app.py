@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
-from local_hub import lfs, pages, routes_files, routes_repo, routes_upload
+from local_hub import lfs, pages, routes_files, routes_repo, routes_spaces, routes_upload
 from local_hub.auth import Signer, Tokens
 from local_hub.faults import Fault, FaultMiddleware
 from local_hub.http import Dispatcher, Hub
@@ -16,6 +16,7 @@ from local_hub.store import Store
 
 TABLE = [
     *routes_repo.ROUTES,
+    *routes_spaces.ROUTES,
     *routes_files.ROUTES,
     *routes_upload.ROUTES,
     *lfs.ROUTES,

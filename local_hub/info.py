@@ -7,6 +7,7 @@ from local_hub.cards import as_list, safe_front_matter
 from local_hub.commits import Commit, Entry
 from local_hub.names import RepoId
 from local_hub.objects import pointer
+from local_hub.spaces import runtime
 from local_hub.store import Meta, Store
 
 Payload = dict[str, Any]
@@ -135,13 +136,6 @@ def dataset_part(store: Store, repo: RepoId, meta: Meta, commit: Commit, card: P
 def space_part(store: Store, repo: RepoId, meta: Meta, commit: Commit, card: Payload) -> Payload:
     sdk = card.get("sdk") or meta.get("sdk")
     subdomain = f"{repo.owner}-{repo.name}".lower().replace("_", "-").replace(".", "-")
-    part = {"sdk": sdk, "subdomain": subdomain, "host": "", "runtime": space_runtime(meta)}
+    part = {"sdk": sdk, "subdomain": subdomain, "host": "", "runtime": runtime(store, meta, commit)}
     part["models"], part["datasets"] = as_list(card.get("models")), as_list(card.get("datasets"))
     return {**part, "tags": _unique([sdk, *as_list(card.get("tags")), "region:us"])}
-
-
-def space_runtime(meta: Meta) -> Payload:
-    """Nothing is run here; a Space is said to be up so that clients which wait for it go on."""
-    hardware = meta.get("hardware") or "cpu-basic"
-    state = {"stage": "RUNNING", "hardware": {"current": hardware, "requested": hardware}}
-    return {**state, "gcTimeout": meta.get("sleep_time"), "storage": None, "replicas": {"current": 1, "requested": 1}}

@@ -8,7 +8,7 @@ from local_hub.cards import SPACE_SDKS
 from local_hub.commits import as_json
 from local_hub.errors import HubError, bad_request, repo_not_found
 from local_hub.http import API, Call, Route, route
-from local_hub.info import repo_info, space_runtime
+from local_hub.info import repo_info
 from local_hub.names import SINGULAR, RepoId
 from local_hub.payload import objects, text
 from local_hub.store import HEADS, PULLS, TAGS
@@ -162,6 +162,13 @@ def commits(call: Call) -> Response:
     return call.page([as_json(commit) for commit in call.store.history(repo, head)], 1000)
 
 
+def squash(call: Call) -> Response:
+    """One commit in place of a branch's history; earlier commits are answered for no more by any branch."""
+    repo, _ = call.writable()
+    call.store.squash(repo, call.args["ref"], text(call.json(), "message", "Super-squash"))
+    return JSONResponse({})
+
+
 def create_branch(call: Call) -> Response:
     repo, _ = call.writable()
     start = call.store.resolve(repo, text(call.json(), "startingPoint", "main"))
@@ -186,29 +193,6 @@ def delete_tag(call: Call) -> Response:
     return JSONResponse({})
 
 
-def runtime(call: Call) -> Response:
-    return JSONResponse(space_runtime(call.repo()[1]))
-
-
-def variables(call: Call) -> Response:
-    """A Space's variables; nothing runs here, so they are only kept."""
-    repo, meta = call.writable()
-    known, body = dict(meta.get("variables") or {}), call.json()
-    if call.request.method == "POST":
-        known[text(body, "key")] = text(body, "value")
-    elif call.request.method == "DELETE":
-        known.pop(text(body, "key"), None)
-    call.store.update(repo, variables=known)
-    return JSONResponse({key: {"value": value} for key, value in known.items()})
-
-
-def secrets(call: Call) -> Response:
-    """A Space's secrets are accepted and thrown away: there is no Space to read them, and none belongs on disk."""
-    call.writable()
-    return JSONResponse({})
-
-
-SPACE = API.replace("models|datasets|spaces", "spaces")
 ROUTES: list[Route] = [
     route("GET", r"/api/whoami-v2", whoami),
     route("POST", r"/api/repos/create", create),
@@ -221,13 +205,11 @@ ROUTES: list[Route] = [
     route("GET", API + r"/auth-check(?:/[a-z]+)?", auth_check),
     route("GET", API + r"/refs", refs),
     route("GET", API + r"/commits/(?P<rev>[^/]+)", commits),
+    route("POST", API + r"/super-squash/(?P<ref>[^/]+)", squash),
     route("POST", API + r"/branch/(?P<ref>.+)", create_branch),
     route("DELETE", API + r"/branch/(?P<ref>.+)", delete_branch),
     route("POST", API + r"/tag/(?P<ref>.+)", create_tag),
     route("DELETE", API + r"/tag/(?P<ref>.+)", delete_tag),
-    route("GET", SPACE + r"/runtime", runtime),
-    route("GET POST DELETE", SPACE + r"/variables", variables),
-    route("GET POST DELETE", SPACE + r"/secrets", secrets),
 ]
 # What no earlier route knows, before the pages take any /owner/name.
 LAST_ROUTES: list[Route] = [

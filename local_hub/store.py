@@ -145,6 +145,16 @@ class Store:
                 raise revision_not_found(name)
             self.update(repo, refs=refs)
 
+    def squash(self, repo: RepoId, branch: str, title: str) -> None:
+        """Make a branch begin with its newest tree; the commits before it stay on disk."""
+        with self.lock:
+            refs = self.refs(repo)
+            if HEADS + branch not in refs:
+                raise revision_not_found(branch)
+            newest = self.commit_at(repo, refs[HEADS + branch])
+            first = self._write_commit(repo, [], newest["tree"], title, "", newest["author"])
+            self.update(repo, refs={**refs, HEADS + branch: first["id"]})
+
     # Commits
 
     def commit(

@@ -149,9 +149,22 @@ def changes(api: HfApi) -> None:
 def spaces_and_settings(api: HfApi) -> None:
     api.create_repo("demo/page", repo_type="space", space_sdk="gradio")
     assert api.space_info("demo/page").sdk == "gradio"
-    assert api.get_space_runtime("demo/page").stage == "RUNNING"
+    assert api.get_space_runtime("demo/page").stage == "NO_APP_FILE"
+    api.upload_file(repo_id="demo/page", repo_type="space", path_in_repo="app.py", path_or_fileobj=b"")
+    api.upload_file(
+        repo_id="demo/page", repo_type="space", path_in_repo="README.md", path_or_fileobj=b"---\nsdk: gradio\n---\n"
+    )
+    assert api.get_space_runtime("demo/page").stage == "BUILDING"
+    assert api.wait_for_space("demo/page", poll_interval=0.01).stage == "RUNNING"
     api.add_space_variable("demo/page", "A", "b")
     assert api.get_space_variables("demo/page")["A"].value == "b"
+    assert api.get_space_runtime("demo/page").stage == "RUNNING_APP_STARTING"  # a variable restarts it
+    api.add_space_secret("demo/page", "KEY", "nobody-may-read-this")
+    assert list(api.get_space_secrets("demo/page")) == ["KEY"]
+    assert api.pause_space("demo/page").stage == "PAUSED"
+    api.restart_space("demo/page")
+    assert api.wait_for_space("demo/page", poll_interval=0.01).stage == "RUNNING"
+    assert "nothing is built here" in "".join(api.fetch_space_logs("demo/page", build=True))
     api.move_repo("demo/page", "demo/moved", repo_type="space")
     assert [space.id for space in api.list_spaces(author="demo")] == ["demo/moved"]
     api.delete_repo("demo/moved", repo_type="space")

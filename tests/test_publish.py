@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from jobs.step import read_step
+from jobs.step import read_step, run_step
 from local_hub.seeding import seed
 from local_hub.testing import RunningHub, running_hub
 from qa import retrieval
 from qa.records import Passage
 from qa.retrieval import MANIFEST
+from tests.card_reading import table_headed
 from tests.publishing import REPOSITORIES, api, command, commits, fetch, publish, refused, repo_type, seed_qwen
 from tests.runs import ENDPOINT, NAME, NAMESPACE, QWEN, add_arc, copy_run, qwen_run, rewrite
 
@@ -27,15 +28,18 @@ FIGURES = {"evaluation/metrics.json"} | {f"evaluation/{name}.png" for name in ("
 PAGE = {"space/about.md", "space/examples.json", "space/items.jsonl", "ladder/ladder.png"}
 OLLAMA = {"system", "template", "params"}
 COMMON = {"README.md", ".gitattributes"}
+WHEEL = "llama_cpp_python-0.0.1-py3-none-linux_x86_64.whl"
+REPORT = {"report.md", "loss.png"}
 SPLITS = {f"research_qa/{split}.parquet" for split in ("train", "validation", "test")}
 FILES = {
     "dataset": SPLITS | {"decontamination.json", "space/test_questions.jsonl"},
     "index": {MANIFEST, *retrieval.FILES},
     "base": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER,
-    "adapter": {"adapter_config.json", "adapter_model.safetensors", f"{NAME}-lora.gguf"} | TOKENIZER | FIGURES,
+    "adapter": {"adapter_config.json", "adapter_model.safetensors", f"{NAME}-lora.gguf"} | TOKENIZER | FIGURES | REPORT,
     "merged": {"config.json", "generation_config.json", "model.safetensors"} | TOKENIZER | FIGURES,
     "base_gguf": {f"{NAME}-base-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA,
-    "gguf": {f"{NAME}-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")} | OLLAMA | FIGURES | PAGE,
+    "gguf": {f"{NAME}-{kind}.gguf" for kind in ("F16", "Q4_K_M", "imatrix")}
+    | (OLLAMA | FIGURES | PAGE | {f"wheels/{WHEEL}"}),
 }
 READ_BACK = """
 import contextlib, io, json, pathlib, re, sys
@@ -70,11 +74,35 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
         yield running
 
 
+PICKLES = ("training_args.bin", "optimizer.pt", "scheduler.pth", "rows.pkl")
+
+
+def plant(run: Path) -> None:
+    """Put pickles into every folder of a run; the exact lists of files below show that none goes out."""
+    for folder in (run, *(path for path in sorted(run.rglob("*")) if path.is_dir())):
+        for name in PICKLES:
+            (folder / name).write_bytes(b"\x80\x04a pickle that must stay here")
+
+
+def add_wheel_and_report(run: Path) -> None:
+    """What a run has where a page is to be deployed, and where training wrote its report."""
+
+    def build(folder: Path) -> dict[str, str]:
+        (folder / WHEEL).write_bytes(b"PK a wheel")
+        return {"file": WHEEL}
+
+    run_step("build_wheel", run / "wheel", arguments={}, inputs={}, work=build, command="python -m jobs.build_wheel")
+    (run / "adapter" / "report.md").write_text("# The training\n", encoding="utf-8")
+    (run / "adapter" / "loss.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
+
+
 @pytest.fixture(scope="module")
 def world(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run that has been published, and the command's own words."""
     folder = tmp_path_factory.mktemp("world")
     run = copy_run(folder)
+    add_wheel_and_report(run)
+    plant(run)
     done = publish(hub, run, folder / "home")
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(run=run, home=folder / "home", said=done.stdout, folder=folder)
@@ -92,10 +120,30 @@ def test_every_repository_is_named_with_its_address_and_revision(hub: RunningHub
     for kind, repository in REPOSITORIES.items():
         assert published[kind]["revision"] == api(hub).repo_info(repository, repo_type=repo_type(kind)).sha
         assert published[kind]["address"] in world.said
+        assert tags(hub, repository, repo_type(kind)) == {"v1": published[kind]["revision"]}
+    assert world.said.splitlines()[-1].split() == ["release", "v1"]
     record = json.loads((world.run / "cards" / "step.json").read_text())
     assert record["arguments"]["hub"] == hub.endpoint
     verified = record["figures"]["verified"]
     assert (verified["file"], verified["prompts"], verified["agreed"]) == (f"{NAME}-Q4_K_M.gguf", 24, 24)
+
+
+def tags(hub: RunningHub, repository: str, kind: str) -> dict[str, str]:
+    """Tag → the commit that it stands for."""
+    return {tag.name: tag.target_commit for tag in api(hub).list_repo_refs(repository, repo_type=kind).tags}
+
+
+def test_each_card_names_those_before_it_by_commit_and_the_others_by_name(hub: RunningHub, world: Any) -> None:
+    published = json.loads((world.run / "cards" / "published.json").read_text())
+    for place, kind in enumerate(REPOSITORIES):
+        text = fetch(hub, world.home, REPOSITORIES[kind], "README.md", repo_type(kind)).decode()
+        assert text == (world.run / "cards" / kind / "README.md").read_text(encoding="utf-8")
+        _, *rows = table_headed(text, "published with it")
+        assert [row[1] for row in rows] == [name for other, name in REPOSITORIES.items() if other != kind]
+        before = [published[other]["revision"] for other in list(REPOSITORIES)[:place]]
+        assert [row[2] for row in rows] == [*(revision[:12] for revision in before), *["its newest"] * (6 - place)]
+        for revision, other in zip(before, REPOSITORIES.values(), strict=False):
+            assert re.search(rf"huggingface.co/(datasets/)?{other}/tree/{revision}\)", text)
 
 
 def test_repositories_hold_what_is_allowed_in_one_commit(hub: RunningHub, world: Any) -> None:
@@ -108,7 +156,7 @@ def test_repositories_hold_what_is_allowed_in_one_commit(hub: RunningHub, world:
 def test_no_path_of_this_machine_is_published(hub: RunningHub, world: Any) -> None:
     base = REPOSITORIES["base"]
     config = json.loads(fetch(hub, world.home, REPOSITORIES["adapter"], "adapter_config.json"))
-    assert config["base_model_name_or_path"] == base
+    assert (config["base_model_name_or_path"], config["revision"]) == (base, api(hub).model_info(base).sha)
     for kind, repository in REPOSITORIES.items():
         for name in FILES[kind] | {"README.md"}:
             content = fetch(hub, world.home, repository, name, repo_type(kind))
@@ -143,6 +191,8 @@ def test_published_again_there_is_no_new_commit(hub: RunningHub, world: Any) -> 
     assert fresh.returncode == 0, fresh.stderr
     assert fresh.stdout.count("unchanged") == len(REPOSITORIES)
     assert {commits(hub, kind) for kind in REPOSITORIES} == {2}
+    for kind, repository in REPOSITORIES.items():
+        assert list(tags(hub, repository, repo_type(kind))) == ["v1"]
 
 
 def test_what_was_added_by_hand_is_removed_and_what_changed_is_sent(hub: RunningHub, spoilable: Any) -> None:
@@ -154,7 +204,13 @@ def test_what_was_added_by_hand_is_removed_and_what_changed_is_sent(hub: Running
     assert done.returncode == 0, done.stderr
     assert "training_args.bin" not in api(hub).list_repo_files(repository)
     assert commits(hub, "adapter", name) == 4
-    assert {commits(hub, kind, name) for kind in REPOSITORIES if kind != "adapter"} == {2}
+    before, after = ("dataset", "index", "base"), ("merged", "base_gguf", "gguf")
+    assert {commits(hub, kind, name) for kind in before} == {2}
+    assert {commits(hub, kind, name) for kind in after} == {3}  # their cards name the adapter's new commit
+    assert done.stdout.splitlines()[-1].split() == ["release", "v1.1"]
+    for entry in json.loads((spoilable.run / "cards" / "published.json").read_text()).values():
+        assert tags(hub, entry["repository"], entry["kind"])["v1.1"] == entry["revision"]
+        assert entry["tag"] == "v1.1"
 
 
 def test_only_some_parts_are_published_and_the_others_stay(hub: RunningHub, spoilable: Any) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from jobs import publish as publishing
+from jobs import sending
+from jobs.card_facts import Run
 from jobs.errors import UserError
 from jobs.evaluation.report import write_items
 from jobs.hub import Published, check_rights
@@ -20,6 +21,7 @@ from jobs.staging import Staged
 from jobs.step import file_sha256, read_step
 from local_hub.faults import fail, lose_answer
 from local_hub.testing import RunningHub, running_hub
+from qa.artifacts import Repositories
 from tests.publishing import REPOSITORIES, api, commits, publish, refused
 from tests.runs import NAME, NAMESPACE, answer, copy_run, rewrite
 
@@ -171,14 +173,18 @@ def test_what_somebody_else_put_there_is_not_deleted_unless_asked(hub: RunningHu
     assert "pytorch_model.bin" not in api(hub).list_repo_files(theirs)
 
 
-def test_a_bar_goes_over_the_repositories(monkeypatch: pytest.MonkeyPatch) -> None:
-    bars, real = [], publishing.bar
-    monkeypatch.setattr(publishing, "bar", lambda *words, **options: bars.append(real(*words, **options)) or bars[-1])
+def test_a_bar_goes_over_the_repositories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bars, real = [], sending.bar
+    monkeypatch.setattr(sending, "bar", lambda *words, **options: bars.append(real(*words, **options)) or bars[-1])
     sent = lambda name, kind, files, **_: Published(name, kind, "0" * 40, name, len(files), 0, True)  # noqa: E731
-    monkeypatch.setattr(publishing, "commit_files", sent)
-    staged = [Staged(kind, f"demo/x-{kind}", "model", {}) for kind in ("base", "adapter", "gguf")]
-    assert list(publishing._send(staged, private=False)) == ["base", "adapter", "gguf"]
+    monkeypatch.setattr(sending, "commit_files", sent)
+    monkeypatch.setattr(sending, "render_card", lambda run, kind: f"{kind} after {sorted(run.revisions)}")
+    staged = [Staged(kind, f"demo/x-{kind}", "model", {}) for kind in ("base", "merged", "gguf")]
+    run = Run(tmp_path, Repositories(NAMESPACE, NAME), {})
+    done = sending.commit_all(run, staged, {"dataset": {"revision": "1" * 40}}, private=False, folder=tmp_path)
+    assert list(done) == ["base", "merged", "gguf"]
     assert [(each.desc.strip(), each.n, each.total, each.unit) for each in bars] == [("publish", 3, 3, "repository")]
+    assert (tmp_path / "gguf" / "README.md").read_text() == "gguf after ['base', 'dataset', 'merged']"
 
 
 def test_a_commit_that_landed_without_an_answer_is_a_success(hub: RunningHub, spoilable: Any) -> None:
@@ -194,17 +200,31 @@ def test_a_commit_that_landed_without_an_answer_is_a_success(hub: RunningHub, sp
 def test_a_commit_that_failed_leaves_the_repository_as_it_was_and_can_be_repeated(
     hub: RunningHub, spoilable: Any
 ) -> None:
-    hub.faults[:] = [fail("POST", r"/failing-lora/commit/")]
+    hub.faults[:] = [fail("POST", r"/failing-lora/commit/", 403, message="not yours")]
     try:
         done = publish(hub, spoilable.run, spoilable.home, "--name", "failing")
     finally:
         hub.faults.clear()
-    refused(done, f"{NAMESPACE}/failing-lora", "500", "again")
+    words = ["403 (not yours)", "nothing was changed there", "published before it, and whole: "]
+    refused(done, f"{NAMESPACE}/failing-lora", *words, *(f"{NAMESPACE}/failing-{kind}" for kind in ("qa", "index")))
     assert api(hub).list_repo_files(f"{NAMESPACE}/failing-lora") == [".gitattributes"]
     assert not (spoilable.run / "cards").exists()
     done = publish(hub, spoilable.run, spoilable.home, "--name", "failing")
     assert done.returncode == 0, done.stderr
     assert {commits(hub, kind, "failing") for kind in REPOSITORIES} == {2}
+    assert done.stdout.splitlines()[-1].split() == ["release", "v1"]
+
+
+def test_a_page_that_cannot_be_deployed_leaves_all_else_published(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def deploy(*_: Any, **__: Any) -> None:
+        raise UserError("demo/page: 402")
+
+    monkeypatch.setattr("jobs.space_deploy.deploy", deploy)
+    run = Run(tmp_path, Repositories(NAMESPACE, NAME), {})
+    with pytest.raises(UserError, match=r"^demo/page: 402; all else is published, as v1\.2$"):
+        sending._deploy(run, sending.Wish((), space="demo/page"), {}, "v1.2")
 
 
 def test_a_file_that_the_hub_does_not_take_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
