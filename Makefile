@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo loop test load soak lint bench clean browser llama-tools llama-tools-for-ci
+.PHONY: demo loop test load soak kills sweep lint bench clean browser llama-tools llama-tools-for-ci
 
 demo: $(READY)
 	$(RUN) scripts/demo.py --port $(PORT)
@@ -24,13 +24,21 @@ test: $(READY) browser llama-tools-for-ci
 soak load: $(READY)
 	$(RUN) -m pytest tests/test_load.py -m $@ -s
 
+# Every step killed twenty times at random moments, and compared with an undisturbed run; about an hour on two cores.
+kills: $(READY)
+	$(RUN) -m tests.kills
+
+# The second configuration's claims, varied one at a time on the tiny model of `make loop`.
+sweep: $(READY)
+	$(RUN) scripts/sweep.py
+
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
 # Export and serving are compared with llama.cpp's own tools: they are built where they are missing and asked for.
 bench: $(READY)
-	@[ -n "$${FOOTNOTE_LLAMA_CPP}$(if $(filter evaluate data,$(BENCH)),$(if $(filter export serve,$(BENCH)),,without))" ] \
+	@[ -n "$${FOOTNOTE_LLAMA_CPP}$(if $(filter evaluate data train,$(BENCH)),$(if $(filter export serve,$(BENCH)),,without))" ] \
 		|| $(RUN) scripts/llama_tools.py --only quantize,server,bench
 	$(RUN) -m benchmarks $(BENCH)
 

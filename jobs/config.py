@@ -63,7 +63,7 @@ class Lora(Section):
 
 
 class Train(Section):
-    """LoRA fine-tuning in transformers' terms; `batch_size` is rows per optimiser step on each device."""
+    """LoRA fine-tuning in transformers' terms; `batch_size` is rows per micro-step over all processes together."""
 
     learning_rate: float = Field(5e-5, gt=0)
     batch_size: int = Field(4, ge=1)
@@ -74,11 +74,11 @@ class Train(Section):
     scheduler: Scheduler = "linear"
     max_steps: int = -1
     quantize: Literal["none", "4bit"] = "none"
-    gradient_checkpointing: bool = True
+    gradient_checkpointing: bool | None = None  # none: only where a step's activations would not fit
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     checkpoints_per_epoch: int = Field(4, ge=1)
     checkpoints_to: str = Field("", pattern=rf"^$|{REPOSITORY}")  # private repository that keeps the newest checkpoint
-    packing: bool = False  # steps of `batch_size` × `max_length` tokens instead of `batch_size` rows
+    packing: bool = False  # rows are packs of whole ones: a step has up to `batch_size` × `max_length` tokens
     accuracy_questions: int = Field(100, ge=0)  # validation questions of multiple choice asked after each epoch
     report_to: Literal["trackio", "none"] = "trackio"
     trackio_space: str = Field("", pattern=rf"^$|{REPOSITORY}")  # Space that shows the curves while they grow
@@ -170,6 +170,13 @@ class Publish(Section):
     namespace: str = Field("", pattern=rf"^$|{NAME}")
     name: str = Field("footnote", pattern=NAME)
     private: bool = False
+    space: bool = False  # deploy the page too, as NAMESPACE/NAME, with a wheel of llama.cpp's binding built for it
+
+    @model_validator(mode="after")
+    def _space_reads_what_is_public(self) -> Self:
+        if self.space and self.private:
+            raise ValueError("a Space's build reads no private repository: leave out space or private")
+        return self
 
 
 class RunConfig(Section):

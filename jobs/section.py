@@ -18,7 +18,7 @@ class Section(BaseModel):
     def _no_silent_conversion(cls, value: Any, info: ValidationInfo) -> Any:
         """`epochs: true` is not 1, and `'4'` is no number; text such as 5e-5 is, because YAML 1.1 reads it as text."""
         expected = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and expected is not bool:
+        if isinstance(value, bool) and expected not in (bool, bool | None):
             raise ValueError("a value was expected, not yes or no")
         if isinstance(value, str) and expected in (int, int | None):
             raise ValueError("a whole number was expected, not text")

@@ -10,13 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs.config import Train
 from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
 from jobs.step import CHECKPOINTS, file_sha256, read_step
@@ -24,51 +21,24 @@ from jobs.train import train
 from jobs.training_rows import IGNORED, encode_row, load_split
 from qa.prompts import PromptEncoder, ask_messages
 from tests.tiny import tiny_model
+from tests.training_runs import SETTINGS, start, tiny_base, tiny_dataset, undisturbed_run, write_rows
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = Train(
-    learning_rate=1e-2,
-    epochs=2,
-    dtype="float32",
-    gradient_checkpointing=False,
-    checkpoints_per_epoch=3,
-    report_to="none",
-    lora={"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ("q_proj", "down_proj")},
-)
-
-
-def write_rows(folder: Path, split: str, count: int) -> None:
-    rows = [
-        {
-            "prompt": ask_messages(f"Which number follows {number}?"),
-            "completion": [{"role": "assistant", "content": f"It is {number + 1}."}],
-        }
-        for number in range(count)
-    ]
-    (folder / "research_qa").mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "research_qa" / f"{split}.parquet")
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_model(folder)
-    return folder
+def base() -> Path:
+    return tiny_base()
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dataset")
-    write_rows(folder, "train", 36)
-    write_rows(folder, "validation", 4)
-    return folder
+def dataset() -> Path:
+    return tiny_dataset()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "adapter"
-    train(dataset, out, base=str(base), revision="main", settings=SETTINGS, max_length=128, seed=3)
-    return out
+def undisturbed() -> Path:
+    return undisturbed_run()[0]
 
 
 def test_the_loss_falls_on_the_answer_and_its_end_alone(base: Path, dataset: Path) -> None:
@@ -118,9 +88,11 @@ def test_the_best_epoch_is_kept_and_the_loss_fell(undisturbed: Path) -> None:
     figures = read_step(undisturbed).figures
     history = json.loads((undisturbed / "log_history.json").read_text())
     losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    assert len(losses) == 2
-    assert figures["best"]["loss"] == min(losses)
-    assert [entry["loss"] for entry in history if "loss" in entry][-1] < history[0]["loss"]
+    assert [entry["epoch"] for entry in history if "eval_loss" in entry] == [0, 1, 2]
+    assert figures["validation_loss"] == losses[1:]
+    assert figures["best"] == {"epoch": 2, "step": 18, "loss": min(losses)}
+    trained = [entry["loss"] for entry in history if "loss" in entry]
+    assert trained[-1] < trained[0]
     assert (figures["steps"], figures["rows"], figures["validation_rows"]) == (18, 36, 4)
     assert (undisturbed / "loss.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -135,10 +107,10 @@ def test_nothing_pickled_and_no_automatic_card_is_left(undisturbed: Path) -> Non
 PROGRAM = """
 import sys
 from pathlib import Path
-from jobs.train import train
-from tests.test_train import SETTINGS
-dataset, out, base = sys.argv[1:]
-train(Path(dataset), Path(out), base=base, revision="main", settings=SETTINGS, max_length=128, seed=3)
+from tests import training_runs as runs
+base, dataset, out = map(Path, sys.argv[1:])
+runs.tiny_base, runs.tiny_dataset = lambda: base, lambda: dataset
+runs.start(out)
 """
 
 
@@ -146,7 +118,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(
     base: Path, dataset: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out, checkpoints = tmp_path / "adapter", tmp_path / "adapter.partial" / CHECKPOINTS
-    command = [sys.executable, "-c", PROGRAM, str(dataset), str(out), str(base)]
+    command = [sys.executable, "-c", PROGRAM, str(base), str(dataset), str(out)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ.copy()) as child:
         deadline = time.monotonic() + 120
         while not list(checkpoints.glob("checkpoint-*/whole.json")):
@@ -155,12 +127,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(
             time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
     assert not out.exists()
-    torn = checkpoints / "checkpoint-999"
-    torn.mkdir()  # as if killed in the middle of a save: no mark of wholeness
-    record, new = train(dataset, out, base=str(base), revision="main", settings=SETTINGS, max_length=128, seed=3)
+    record, new = start(out)
     assert new
     assert record.figures["resumed_from"] is not None
-    assert record.figures["resumed_from"] != torn.name
     assert file_sha256(out / "adapter_model.safetensors") == file_sha256(undisturbed / "adapter_model.safetensors")
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from jobs.config import Train
 from jobs.errors import UserError, first_line
+from jobs.team import Team
+from jobs.training.distributed import shard, take_over
 
 
 def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
@@ -15,6 +17,8 @@ def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     check_base(base, revision)
+    team = Team.current()
+    sharded = take_over(settings, team.world)
     options: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
     if settings.quantize == "4bit":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -25,9 +29,12 @@ def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(base, revision=revision, **options)
+        model = AutoModelForCausalLM.from_pretrained(base, revision=revision, **options)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{base}: cannot be loaded ({first_line(error)}); check its files") from None
+    if sharded:
+        shard(model, team)
+    return tokenizer, model
 
 
 def check_base(base: str, revision: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,38 @@ from transformers import TrainerCallback
 
 from jobs.errors import UserError
 from jobs.step import write_json
+from jobs.team import Team
+from jobs.training.whole import saved_at
 
-BEST = "best"
+BEST, RECORD = "best", "best.json"
+FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class KeepBestEpoch(TrainerCallback):
-    """Keeps the adapter of the evaluation with the lowest validation loss in `best/`."""
+    """Puts the adapter of the evaluation with the lowest validation loss into each checkpoint, as `best/`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.record = folder / BEST, folder / "best.json"
-        self.loss = json.loads(self.record.read_text())["loss"] if self.record.is_file() else math.inf
+    It is part of the checkpoint, so that no kill parts the two: a run taken up at a step knows the best up to there.
+    """
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+    def __init__(self, team: Team, resume: Path | None) -> None:
+        self.team = team
+        self.record = json.loads((resume / RECORD).read_text()) if resume and (resume / RECORD).is_file() else None
+        self.kept = resume / BEST if resume else None  # where the best adapter lies
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         loss = metrics["eval_loss"]
         if not math.isfinite(loss):
             raise UserError(f"validation loss is {loss} at step {state.global_step}: lower train.learning_rate")
-        if loss < self.loss:
-            self.loss = loss
-            kwargs["model"].save_pretrained(self.folder)
-            write_json(self.record, {"loss": loss, "epoch": state.epoch, "step": state.global_step})
+        if state.global_step and (self.record is None or loss < self.record["loss"]):
+            self.record = {"loss": loss, "epoch": state.epoch, "step": state.global_step}
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.record is None or not self.team.leads:
+            return
+        checkpoint = saved_at(args, state)
+        source = checkpoint if self.record["step"] == state.global_step else self.kept
+        self.kept = checkpoint / BEST
+        self.kept.mkdir(exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(source / name, self.kept / name)
+        write_json(checkpoint / RECORD, self.record)
