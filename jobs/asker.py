@@ -22,6 +22,8 @@ from qa.prompts import Message
 if TYPE_CHECKING:
     from multiprocessing.pool import AsyncResult
 
+    from jobs.shared_model import Helpers
+
 REPLY_TOKENS = 1536
 AHEAD = 4  # requests taken from the caller for each that is under way, so that one slow reply holds up no other
 
@@ -132,12 +134,20 @@ def _again(messages: Sequence[Message], fault: str) -> list[Message]:
 
 
 def open_asker(
-    kind: str, model: str, endpoint: str, *, concurrency: int, cache: str, budget: Budget, section: str = "writer"
+    kind: str,
+    model: str,
+    endpoint: str,
+    *,
+    concurrency: int,
+    cache: str,
+    budget: Budget,
+    section: str = "writer",
+    helpers: Helpers | None = None,
 ) -> Asker:
     """The asker of a configuration's `section`: kind is openai, transformers or llama_cpp.
 
-    A model in this process is asked one thing at a time. Raises `UserError` where it is not fully named or cannot be
-    had.
+    A model in this process is asked one thing at a time, and so is its like in each of the `helpers`. Raises
+    `UserError` where it is not fully named or cannot be had.
     """
     if not model:
         raise UserError(f"{section}.model: {kind} needs the name of a model (--model NAME)")
@@ -146,7 +156,11 @@ def open_asker(
         if not endpoint:
             raise UserError(f"{section}.endpoint: openai needs an address, such as http://127.0.0.1:8000/v1")
         return Asker(ChatEndpoint(model, endpoint, section), replies, budget, concurrency=concurrency)
-    from jobs.writers.teachers import LlamaModel, TransformersModel
+    from jobs.writers.teachers import load_local
 
-    local = {"transformers": TransformersModel, "llama_cpp": LlamaModel}[kind]
-    return Asker(local.load(model, section), replies, budget, concurrency=1)
+    own = load_local(kind, model, section)
+    if helpers is None:
+        return Asker(own, replies, budget, concurrency=1)
+    from jobs.shared_model import SharedModel
+
+    return Asker(SharedModel(own, helpers), replies, budget, concurrency=helpers.team.world)

@@ -1,3 +1,26 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "accelerate==1.15.0", "bm25s==0.3.16", "datasets==5.2.0", "evaluate==0.4.6", "httpx2==2.16.2",
+#   "huggingface-hub==2.4.0", "Jinja2==3.1.6", "llama-cpp-python==0.3.36", "matplotlib==3.11.2", "numpy==2.4.6",
+#   "openai==3.54.0", "packaging==26.3", "peft==0.21.2", "py3langid==0.4.0", "pyarrow==26.0.1", "pydantic==2.14.3",
+#   "pydantic-core==2.50.4", "PyStemmer==3.1.0", "PyYAML==6.0.3", "rouge-score==0.1.2", "safetensors==0.8.0",
+#   "torch==2.13.0", "tqdm==4.70.1", "transformers==5.23.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "l40sx1"
+# timeout = "12h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards", "./scripts:/app/scripts"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# env.CMAKE_ARGS = "-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=/app/scripts/llama-core.cmake"
+# env.SKBUILD_BUILD_TARGETS = "llama"
+# ///
+
 """Evaluate any models on the same questions, and say what is significant.
 
     python -m jobs.evaluate MODEL… --tasks arc_challenge,arc_easy --formulation cloze,letter --out DIR
@@ -14,7 +37,7 @@ All of it: docs/evaluation.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,11 +56,9 @@ from jobs.evaluation.plan import plan
 from jobs.evaluation.report import plot, print_report, write_items, write_report
 from jobs.evaluation.sources import find_source
 from jobs.evaluation.tasks import load_tasks
-from jobs.step import StepRecord, read_step, run_step, source_sha256, write_json
-from jobs.team import Team
+from jobs.step import StepRecord, source_sha256, write_json
+from jobs.team import Team, one_voice, run_shared
 from qa.headline import FIGURES, headline_lines
-
-NOTHING = ""  # what the leader tells where there is nothing to ask
 
 
 def evaluate_models(
@@ -61,32 +82,16 @@ def evaluate_models(
     tasks = load_tasks(evaluation, dataset, seed)
     tasks, parts = plan(tasks, evaluation, passages, seed, models=len(models))
     exam, team = Examination(sources, tasks, parts, evaluation, seed), Team.current()
-    return _lead(exam, out, team, passages) if team.leads else _assist(exam, out, team)
 
-
-def _lead(exam: Examination, out: Path, team: Team, passages: Path | None) -> tuple[StepRecord, bool]:
-    """Do the step; the others hear once where to ask their share, or that there is nothing to ask."""
-    begun: list[Path] = []
+    def share(folder: Path) -> None:
+        ask_all(folder, exam, team)
+        team.wait()  # the others' rows are on the disk
 
     def work(folder: Path) -> dict[str, Any]:
-        begun.append(folder)
-        return _work(folder, exam, team)
+        return _work(folder, exam, team, share)
 
-    record, new = run_step("evaluate", out, arguments=_arguments(exam), inputs=_inputs(exam, passages), work=work)
-    if not begun:
-        team.tell(NOTHING)
-    team.wait()
-    return record, new
-
-
-def _assist(exam: Examination, out: Path, team: Team) -> tuple[StepRecord, bool]:
-    """What a process does that does not lead: ask its share, and wait for the result."""
-    folder = team.tell(NOTHING)
-    if folder != NOTHING:
-        ask_all(Path(folder), exam, team)
-        team.wait()
-    team.wait()
-    return read_step(out), folder != NOTHING
+    arguments, inputs = _arguments(exam), _inputs(exam, passages)
+    return run_shared(team, "evaluate", out, arguments=arguments, inputs=inputs, work=work, share=share)
 
 
 def _arguments(exam: Examination) -> dict[str, Any]:
@@ -122,12 +127,10 @@ def _code() -> str:
     return source_sha256(sys.modules[__name__], jobs.evaluation, jobs.metrics, jobs.arc, qa)
 
 
-def _work(folder: Path, exam: Examination, team: Team) -> dict[str, Any]:
-    team.tell(str(folder))
+def _work(folder: Path, exam: Examination, team: Team, ask: Callable[[Path], None]) -> dict[str, Any]:
     if exam.evaluation.judge.endpoint:
         check_judge(exam.evaluation.judge)  # before the models are asked, not hours later
-    ask_all(folder, exam, team)
-    team.wait()  # the others' rows are on the disk
+    ask(folder)
     asked, rotated, skipped = collect_rows(folder, exam)
     first = exam.parts[0]
     metrics = metrics_of(
@@ -194,4 +197,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(one_voice(main))

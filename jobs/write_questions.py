@@ -1,3 +1,25 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "accelerate==1.15.0", "bm25s==0.3.16", "datatrove==0.10.1", "llama-cpp-python==0.3.36", "loguru==0.7.3",
+#   "numpy==2.4.6", "openai==3.54.0", "packaging==26.3", "py3langid==0.4.0", "pyarrow==26.0.1", "pydantic==2.14.3",
+#   "pydantic-core==2.50.4", "PyStemmer==3.1.0", "rensa==0.5.0", "rich==15.0.0", "safetensors==0.8.0", "scipy==1.17.1",
+#   "torch==2.13.0", "tqdm==4.70.1", "transformers==5.23.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "12h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards", "./scripts:/app/scripts"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# env.CMAKE_ARGS = "-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=/app/scripts/llama-core.cmake"
+# env.SKBUILD_BUILD_TARGETS = "llama"
+# ///
+
 """Write questions: passages → filtered questions with answer and evidence, whose documents were split before.
 
     python -m jobs.write_questions PASSAGES_DIR --out DIR [--index DIR] [--writer offline|openai|...] [--model NAME]
@@ -14,11 +36,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jobs.asker
 import jobs.groups
 import jobs.question_filters
+import jobs.question_models
 import jobs.sentences
 import jobs.shingles
 import jobs.similar_texts
@@ -28,7 +51,7 @@ import qa.prompts
 import qa.retrieval
 import qa.scoring
 from jobs.arguments import path_argument
-from jobs.data_config import Budget, Dataset, Scale, Writer
+from jobs.data_config import Dataset, Scale, Writer
 from jobs.documents import DocumentText
 from jobs.errors import UserError, run_main
 from jobs.groups import group_documents
@@ -37,24 +60,23 @@ from jobs.lots import number
 from jobs.question_figures import figures_of, report, why_none
 from jobs.question_filters import filter_questions
 from jobs.question_filters.round_trip import open_index
+from jobs.question_models import Models
 from jobs.rejections import FILE as REJECTED
 from jobs.rejections import write_rejections
 from jobs.splits import assign_splits
-from jobs.step import CHECKPOINTS, StepRecord, run_step, source_sha256, write_json
+from jobs.step import CHECKPOINTS, StepRecord, source_sha256, write_json
+from jobs.team import Team, one_voice, run_shared
 from jobs.writer_arguments import add_writer_arguments, writer_of
 from jobs.writers.offline import write_offline
 from jobs.writers.written import Written
 from qa.records import Passage, Question, Split, read_records, write_records
-
-if TYPE_CHECKING:
-    from jobs.asker import Asker
 
 PASSAGES, DOCUMENTS, QUESTIONS, SPLIT_FILE = "passages.jsonl", "documents.jsonl", "questions.jsonl", "splits.json"
 ONE_PROCESS = Scale()
 SOURCES = (
     *(jobs.writers, jobs.question_filters, jobs.sentences),
     *(jobs.splits, jobs.lots, jobs.groups, jobs.shingles, jobs.similar_texts),
-    *(jobs.asker, qa.prompts, qa.retrieval, qa.scoring),
+    *(jobs.asker, jobs.question_models, qa.prompts, qa.retrieval, qa.scoring),
 )
 MADE = "questions made"  # of facts or pairs, each in one form or two
 SAME_ROWS = {"concurrency", "cache"}  # of the writer: whatever they are, the questions are the same
@@ -81,19 +103,22 @@ def write_questions(
         raise UserError("writer.reader.kind: the offline writer is no model that could read; name another reader")
     split = {"salt": dataset.salt, "fractions": list(dataset.fractions)}
     code = source_sha256(*SOURCES, sys.modules[__name__])
-    step = _Step(passages, index, writer, dataset, seed, scale)
-    return run_step(
+    team = Team.current()
+    models = Models(writer, team)
+    return run_shared(
+        team,
         "write_questions",
         out,
         arguments={"writer": writer.model_dump(mode="json", exclude=SAME_ROWS), "seed": seed, **split, "code": code},
         inputs={"passages": passages} | ({"index": index} if index else {}),
-        work=step.work,
+        work=_Step(passages, index, writer, dataset, seed, scale, models).lead,
+        share=lambda folder: models.help_out(),
     )
 
 
 @dataclass
 class _Step:
-    """One run: its settings, and the models that it has opened."""
+    """One run: its settings, and the models that it asks."""
 
     source: Path
     index: Path | None
@@ -101,11 +126,15 @@ class _Step:
     dataset: Dataset
     seed: int
     scale: Scale
-    teacher: Asker | None = None
-    reader: Asker | None = None
+    models: Models
     usage: dict[str, Any] = field(default_factory=dict)
 
-    def work(self, folder: Path) -> dict[str, Any]:
+    def lead(self, folder: Path) -> dict[str, Any]:
+        """Do the work, with the others' help where they hold the models that are asked."""
+        with self.models.helped():
+            return self._work(folder)
+
+    def _work(self, folder: Path) -> dict[str, Any]:
         passages = list(read_records(self.source / PASSAGES, Passage))
         if not passages:
             raise UserError(f"{self.source / PASSAGES}: holds no passage; collect documents first")
@@ -139,13 +168,13 @@ class _Step:
             return write_offline(passages, splits, writer=writer, seed=self.seed, folder=folder, scale=self.scale)
         from jobs.writers.taught import write_taught
 
-        written = write_taught(passages, self.teacher, writer=writer, seed=self.seed)
+        written = write_taught(passages, self.models.teacher, writer=writer, seed=self.seed)
         self.usage["writer"] = written.usage
         return written
 
     def _filtered(self, written: Written, passages: Sequence[Passage], folder: Path) -> list[Question]:
         """What is left of the writer's questions; the funnel and the rejections go on where it left them."""
-        asker = self._reader()
+        asker = self.models.reader_after(self.usage.get("writer", {}))
         kept, rejected, funnel = filter_questions(
             written.questions,
             passages,
@@ -163,34 +192,9 @@ class _Step:
 
     def _open_models(self, passages: Sequence[Passage]) -> None:
         """Open all that is asked before the first is paid: what is wrong with the last would waste what others cost."""
-        writer, reader = self.writer, self.writer.reader
-        if self.index and writer.found_within:
+        if self.index and self.writer.found_within:
             check_index(open_index(str(self.index)), self.index, passages)
-        if writer.kind != "offline":
-            self.teacher = self._open(writer.kind, writer.model, writer.endpoint, "writer")
-        if reader.kind == "writer":
-            self.reader = self.teacher
-        elif reader.kind != "none":
-            self.reader = self._open(reader.kind, reader.model, reader.endpoint, "writer.reader")
-
-    def _reader(self) -> Asker | None:
-        """The reader with what the writer left of the budget."""
-        if self.reader is None or self.reader is self.teacher:
-            return self.reader
-        return self.reader.within(_left(self.writer.budget, self.usage.get("writer", {})))
-
-    def _open(self, kind: str, model: str, endpoint: str, section: str) -> Asker:
-        from jobs.asker import open_asker
-
-        return open_asker(
-            kind,
-            model,
-            endpoint,
-            concurrency=self.writer.concurrency,
-            cache=self.writer.cache,
-            budget=self.writer.budget,
-            section=section,
-        )
+        self.models.open()
 
 
 def _left_behind(folder: Path, written: Written) -> str:
@@ -201,17 +205,6 @@ def _left_behind(folder: Path, written: Written) -> str:
     write_rejections(folder / REJECTED, written.rejected)
     write_json(folder / "funnel.json", written.funnel.rows)
     return f"; all that was refused stands in {folder / REJECTED}"
-
-
-def _left(budget: Budget, used: Mapping[str, Any]) -> Budget:
-    """What a writer leaves of a budget for the reader; at least so much that it can be stated."""
-    tokens, dollars = used.get("input_tokens", 0) + used.get("output_tokens", 0), used.get("dollars", 0.0)
-    return budget.model_copy(
-        update={
-            "tokens": None if budget.tokens is None else max(1, budget.tokens - tokens),
-            "dollars": None if budget.dollars is None else max(1e-9, budget.dollars - dollars),
-        }
-    )
 
 
 def _sample(passages: Sequence[Passage], most: int | None, seed: int) -> Sequence[Passage]:
@@ -249,8 +242,9 @@ def main() -> None:
         index=given.index,
         scale=Scale(workers=given.workers),
     )
-    report(record.figures, worked, given.out)
+    if Team.current().leads:
+        report(record.figures, worked, given.out)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(one_voice(main))

@@ -107,6 +107,11 @@ class LlamaModel:
         return Completion("".join(chunk.text for chunk in chunks), last.prompt_tokens, last.tokens)
 
 
+def load_local(kind: str, name: str, section: str) -> TransformersModel | LlamaModel:
+    """The model of a configuration's `section` in this process: kind is transformers or llama_cpp."""
+    return {"transformers": TransformersModel, "llama_cpp": LlamaModel}[kind].load(name, section)
+
+
 @cache
 def _grammar(schema: str) -> str:
     """The schema in llama.cpp's notation for grammars."""
