@@ -6,6 +6,8 @@ import errno
 import sys
 from collections.abc import Callable
 
+from jobs import stopping
+
 
 class UserError(Exception):
     """One line that names the file, key or repository at fault and what to do about it."""
@@ -30,10 +32,15 @@ def _not_the_codes_fault(error: Exception) -> str | None:
 
 def run_main(main: Callable[[], None]) -> None:
     """Run a command's `main`: a user's mistake is one line on stderr and exit code 2, anything else is left to rise."""
+    from jobs.failures import overhear
     from qa.records import RecordError
 
     try:
-        main()
+        with overhear(), stopping.listen():
+            try:
+                main()
+            except stopping.Interrupted as signal:
+                stopping.leave(str(signal))
     except (UserError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

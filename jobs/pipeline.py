@@ -1,8 +1,36 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "accelerate==1.15.0", "bitsandbytes==0.50.2", "bm25s==0.3.16", "datasets==5.2.0", "datatrove==0.10.1",
+#   "docutils==0.23", "evaluate==0.4.6", "gguf==0.19.0", "httpx2==2.16.2", "huggingface-hub==2.4.0", "Jinja2==3.1.6",
+#   "llama-cpp-python==0.3.36", "loguru==0.7.3", "lxml==6.1.3", "markdown-it-py==4.3.0", "matplotlib==3.11.2",
+#   "mdit-py-plugins==0.7.0", "numpy==2.4.6", "openai==3.54.0", "packaging==26.3", "peft==0.21.2", "pip==26.3",
+#   "protego==0.7.0", "py3langid==0.4.0", "pyarrow==26.0.1", "pydantic==2.14.3", "pydantic-core==2.50.4",
+#   "pylatexenc==2.11", "pypdfium2==5.15.2", "PyStemmer==3.1.0", "PyYAML==6.0.3", "rensa==0.5.0", "rich==15.0.0",
+#   "rouge-score==0.1.2", "safetensors==0.8.0", "scipy==1.17.1", "torch==2.13.0", "tqdm==4.70.1", "trackio==0.43.0",
+#   "trafilatura==2.3.1", "transformers==5.23.0", "trl==1.16.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "l40sx1"
+# timeout = "24h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards", "./scripts:/app/scripts"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# env.CMAKE_ARGS = "-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=/app/scripts/llama-core.cmake"
+# env.SKBUILD_BUILD_TARGETS = "llama"
+# ///
+
 """The whole loop: `python -m jobs.pipeline --config FILE [--documents PATH…] [--arxiv ID…] [--arc REPOSITORY]`.
 
 documents → passages → index, questions → data set → adapter → merged → GGUF → examples, evaluation → Hub. Each step is
 skipped where its folder is complete and its arguments and inputs are the same; a run that was killed goes on where it
-was.
+was. Under `accelerate launch --config_file jobs/configs/accelerate/eight_gpus.yaml -m jobs.pipeline …` all processes
+share the writing of questions by a local model, the training and the evaluation; while the first does the other steps,
+the rest wait.
 """
 
 from __future__ import annotations
@@ -18,8 +46,10 @@ from jobs.config_file import load_config
 from jobs.errors import UserError, run_main
 from jobs.pipeline_steps import steps
 from jobs.step import STEP_FILE, StepRecord
+from jobs.team import Team, one_voice
 
 RUNS = Path("runs")
+SHARED = ("questions", "adapter", "evaluation")  # folders of the steps in which every process of a team has its share
 
 
 @dataclass(frozen=True)
@@ -35,30 +65,35 @@ class Done:
 def run_pipeline(config: RunConfig, run: Path, until: str = "") -> Iterator[Done]:
     """Do the steps in order, each yielded as it is complete. Raises `UserError` from the step that cannot go on.
 
+    Of a team's processes the leader alone yields them.
     What would end a run after hours is looked for before its first step. `until` is the folder of the last step that
     is done; empty: all.
     """
     if until and until not in (folders := [folder for _, folder, _ in steps(config, run)]):
         raise UserError(f"--until {until}: no such folder of this run; its steps make {', '.join(folders)}")
-    config = _pinned(config)
-    if not until and not (run / "adapter" / STEP_FILE).is_file():
+    team = Team.current()
+    config = _pinned(config, team)
+    if team.leads and not until and not (run / "adapter" / STEP_FILE).is_file():
         from jobs.preflight import refuse_early
 
         refuse_early(config, run)
     for name, folder, step in steps(config, run):
-        record, new = step(run / folder)
-        yield Done(name, run / folder, record, new)
+        if team.leads or folder in SHARED:
+            record, new = step(run / folder)
+        team.wait()
+        if team.leads:
+            yield Done(name, run / folder, record, new)
         if folder == until:
             return
 
 
-def _pinned(config: RunConfig) -> RunConfig:
+def _pinned(config: RunConfig, team: Team) -> RunConfig:
     """The configuration with the base's branch or tag replaced by its commit, so that every step has the same base."""
     if config.base.pretrain or Path(config.base.model).is_dir():
         return config
     from jobs.hub import commit_of
 
-    commit = commit_of(config.base.model, config.base.revision)
+    commit = team.tell(commit_of(config.base.model, config.base.revision) if team.leads else "")
     return config.model_copy(update={"base": config.base.model_copy(update={"revision": commit})})
 
 
@@ -110,8 +145,9 @@ def main() -> None:
     for done in run_pipeline(config, run, options.until):
         steps.append(done)
         announce(done.name, done.folder, done.record, done.new)
-    print_summary([(done.name, done.record, done.new) for done in steps], run)
+    if steps:
+        print_summary([(done.name, done.record, done.new) for done in steps], run)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(one_voice(main))

@@ -32,6 +32,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import Stats
 from loguru import logger
 
+from jobs import stopping
 from jobs.data_config import Scale, Slurm
 from jobs.errors import UserError
 from jobs.progress import bar
@@ -121,6 +122,10 @@ def _run_local(name: str, executor: LocalShards, shards: Shards, done: Done) -> 
         except BrokenProcessPool:  # also where an exception cannot be sent between processes
             advice = "start again to go on, with fewer scale.workers if memory was short"
             raise shards.failure() or UserError(f"{name}: a worker process was killed; {advice}") from None
+        except stopping.Interrupted:  # sent to this process alone, and a shard under way may take minutes
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)  # shards under way are finished
 

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from typing import Any
 
 from jobs.data_config import Scale
 from jobs.errors import UserError
+from jobs.provenance import main_module
 from jobs.step import write_json
 from qa.records import RecordError
 
@@ -157,7 +157,5 @@ def _by_name(work: Work) -> Work:
     """The same function under its module's own name: in another process `__main__` is another module."""
     if isinstance(work, partial):
         return partial(_by_name(work.func), *work.args, **work.keywords)
-    spec = sys.modules["__main__"].__spec__
-    if work.__module__ != "__main__" or spec is None:
-        return work
-    return attrgetter(work.__qualname__)(import_module(spec.name))
+    module = main_module() if work.__module__ == "__main__" else None
+    return attrgetter(work.__qualname__)(import_module(module)) if module else work

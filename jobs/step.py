@@ -8,11 +8,9 @@ outputs are the same (outputs by hash, those over 64 MiB by size).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +21,26 @@ from types import ModuleType
 from typing import Any
 
 from jobs.errors import UserError
+from jobs.failures import forget, note
+from jobs.placing import (
+    CHECKPOINTS,
+    CLAIM_FILE,
+    MARKS,
+    STEP_FILE,
+    beside,
+    clear,
+    files,
+    flush,
+    lock,
+    place,
+    remove,
+    tidy,
+)
 from jobs.provenance import command_line, git_commit, hardware, versions
+from jobs.stopping import Interrupted
 
 SCHEMA = 1
-STEP_FILE = "step.json"
-CLAIM_FILE = "claim.json"  # in the partial folder: for which arguments and inputs the work in it is
 SOURCES = (".py", ".j2")
-CHECKPOINTS = "checkpoints"  # in the partial folder: kept over a kill, removed when the step is whole
 HASHED_UP_TO = 64 * 2**20  # bytes: hashing 6 GB of weights at every start would take longer than most steps
 
 
@@ -75,12 +86,14 @@ def run_step(
     record = StepRecord(name, _plain(arguments), {key: fingerprint(path) for key, path in inputs.items()})
     out = out.resolve() if out.is_symlink() else out  # a link to a larger disk stays one
     _refuse_foreign(name, out, inputs)
-    if not again and (done := finished(out)) and done.claim == record.claim:
-        return done, False
-    partial = _beside(out, "partial")
+    partial = beside(out, "partial")
     if (whole := finished(partial)) and whole.claim == record.claim:  # killed after its last byte, before its place
-        _place(partial, out)
+        place(partial, out)
+        forget(out)
         return whole, True
+    if not again and (done := finished(out)) and done.claim == record.claim:
+        tidy(partial, out)
+        return done, False
     with _claimed(partial, record):
         record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         record.figures = _plain(work(partial))
@@ -88,7 +101,8 @@ def run_step(
         record.command = command or command_line()
         record.git_commit, record.versions, record.hardware = git_commit(), versions(), hardware()
         _seal(partial, record)
-        _place(partial, out)
+        place(partial, out)
+    forget(out)
     return record, True
 
 
@@ -98,21 +112,16 @@ def _refuse_foreign(step: str, out: Path, inputs: Mapping[str, Path]) -> None:
         raise UserError(f"--out {str(out)!r}: name a new folder for the step's result")
     if out.is_mount():
         raise UserError(f"{out}: is a mount point, which cannot be replaced as a whole; name a folder in it")
-    own, sealed = {STEP_FILE}, {CLAIM_FILE, STEP_FILE}
-    for place, marks in ((out, own), (_beside(out, "partial"), sealed), (_beside(out, "old"), own)):
-        if place.exists() and not place.is_dir():
-            raise UserError(f"{place}: a file stands there; name a new folder")
-        if place.is_dir() and any(place.iterdir()) and not any((place / mark).is_file() for mark in marks):
-            raise UserError(f"{place}: holds files that no step made, which would be lost; name a new folder")
+    for folder in (out, beside(out, "partial"), beside(out, "old")):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: a file stands there; name a new folder")
+        if folder.is_dir() and any(folder.iterdir()) and not any((folder / mark).is_file() for mark in MARKS):
+            raise UserError(f"{folder}: holds files that no step made, which would be lost; name a new folder")
     if (out / STEP_FILE).is_file() and (made_by := read_step(out).step) != step:
         raise UserError(f"{out}: holds the result of the step {made_by}, which would be lost; name another folder")
     for name, path in inputs.items():
         if out.resolve() in (path.resolve(), *path.resolve().parents):
             raise UserError(f"{out}: is or holds the {name} that the step reads ({path}); name another folder")
-
-
-def _beside(out: Path, suffix: str) -> Path:
-    return out.with_name(f"{out.name}.{suffix}")
 
 
 def read_step(folder: Path) -> StepRecord:
@@ -149,7 +158,7 @@ def fingerprint(path: Path) -> str:
         outputs = read_step(path).outputs
         return _digest(json.dumps({name: entry["sha256"] for name, entry in outputs.items()}, sort_keys=True))
     if path.is_dir():
-        return _digest("\n".join(f"{name} {file_sha256(path / name)}" for name in _files(path)))
+        return _digest("\n".join(f"{name} {file_sha256(path / name)}" for name in files(path)))
     if path.is_file():
         return file_sha256(path)
     raise UserError(f"{path}: no such file or folder; check the path")
@@ -178,73 +187,46 @@ def write_json(path: Path, value: Any) -> None:
         json.dump(value, file, indent=1, ensure_ascii=False, sort_keys=True)
         file.write("\n")
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
     partial.replace(path)
 
 
 @contextmanager
 def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
-    """The partial folder, for this claim and this process alone; what another claim left in it is removed."""
+    """The partial folder, for this claim and this process alone; only checkpoints of the same claim stay in it."""
     try:
         partial.mkdir(parents=True, exist_ok=True)
         handle = os.open(partial, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{partial}: cannot be made ({error.strerror}); name another folder") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{partial}: another process is at work in it; wait for it, or name another folder"
-            ) from None
+        lock(handle, partial)
         claim = partial / CLAIM_FILE
-        if not claim.is_file() or claim.read_text(encoding="utf-8") != _json(record.claim):
-            _empty(partial)
+        same = claim.is_file() and claim.read_text(encoding="utf-8") == _json(record.claim)
+        if not same:
+            claim.write_text("{}", encoding="utf-8")  # killed while it is cleared, the rest belongs to nobody
+        clear(partial, keep=(CLAIM_FILE, CHECKPOINTS) if same else (CLAIM_FILE,))
         claim.write_text(_json(record.claim), encoding="utf-8")
         try:
             yield
-        except Exception:
+        except (Exception, Interrupted) as error:
             if not (partial / CHECKPOINTS).is_dir() and not (partial / STEP_FILE).is_file():
-                shutil.rmtree(partial)  # nothing in it that a next start could go on from
+                remove(partial)  # nothing in it that a next start could go on from
+            note(partial.with_suffix(""), error)
             raise
     finally:
         os.close(handle)
 
 
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def _seal(partial: Path, record: StepRecord) -> None:
     """Hash what was made and write `step.json`; only then are the means of going on removed."""
-    kept = [name for name in _files(partial) if name != CLAIM_FILE and not name.startswith(f"{CHECKPOINTS}/")]
+    kept = [name for name in files(partial) if name != CLAIM_FILE and not name.startswith(f"{CHECKPOINTS}/")]
     for name in kept:
         with (partial / name).open("rb") as file:
-            os.fsync(file.fileno())  # before a record vouches for it
+            flush(file.fileno())  # before a record vouches for it
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             record.outputs[name] = {"bytes": file.tell(), "sha256": digest}
     write_json(partial / STEP_FILE, asdict(record))
-
-
-def _place(partial: Path, out: Path) -> None:
-    """Put a sealed folder in its place; the last result goes when the new one is there."""
-    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-    (partial / CLAIM_FILE).unlink(missing_ok=True)
-    old = _beside(out, "old")
-    if (old / STEP_FILE).is_file():
-        shutil.rmtree(old)  # left by a kill between the two renames
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    if (old / STEP_FILE).is_file():
-        shutil.rmtree(old)
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _digest(text: str) -> str:

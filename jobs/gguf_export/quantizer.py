@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+from jobs import stopping
 from jobs.config import PlainType, QuantisedType
 from jobs.errors import UserError
 from jobs.gguf_export.imatrix import ImportanceMatrix
@@ -49,6 +50,7 @@ def quantize(source: Path, target: Path, kind: str, imatrix: Path | None = None)
         log = _Log(shown, stop, partial)
         try:
             failed = _run(source, partial, kind, matrix, imatrix, log)
+            stopping.check()
             if stop.is_set():
                 raise KeyboardInterrupt
             if failed:
@@ -164,20 +166,21 @@ class _Log:
             self.fallbacks = int(warned[1])
         elif level == ERROR and said:
             self.complaints.append(said)
-        if self._stop.is_set():
+        if self._stop.is_set() or stopping.asked():
             _end_writing(self._target)
 
 
 @contextmanager
 def _interrupted() -> Iterator[threading.Event]:
-    """Within it Ctrl-C sets the event: raised inside of llama.cpp's callback, KeyboardInterrupt would be lost."""
+    """Within it Ctrl-C sets the event and SIGTERM is deferred: what is raised in llama.cpp's callback is lost."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # which alone has signals
         yield stop
         return
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        yield stop
+        with stopping.deferred():
+            yield stop
     finally:
         signal.signal(signal.SIGINT, before)
 

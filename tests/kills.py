@@ -1,0 +1,254 @@
+"""Kills each step of a small loop at random moments and compares what is left with an undisturbed run.
+
+`python -m tests.kills [--kills 20] [--steps train,publish] [--seed 17] [--folder DIR]` prints a table; exit code 1
+where anything differs. Not a test: `tests/test_kills.py` runs a little of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from jobs.progress import bar
+from jobs.step import finished
+from local_hub.testing import running_hub
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = (
+    "base.pretrain.steps=120 base.pretrain.batch=2 base.pretrain.length=64 base.pretrain.layers=2 "
+    "base.pretrain.vocabulary=600 base.pretrain.context=1024 train.max_steps=12 train.report_to=none "
+    "evaluation.limit=6 ladder.tokens=1024 ladder.questions=8 export.imatrix_tokens=4000"
+).split()
+ARTICLES = 4  # one of each so many of the sample
+FOLDERS = {
+    **{"collect": "passages", "build index": "index", "write questions": "questions", "pretrain": "base"},
+    **{"build data set": "dataset", "train": "adapter", "merge": "merged", "export": "gguf"},
+    **{"export base": "base_gguf", "export adapter": "adapter_gguf", "ladder": "ladder"},
+    **{"answer examples": "examples", "evaluate": "evaluation", "publish": "cards"},
+}
+STARTS = 2  # killed at most before one is left alone: what keeps no checkpoint would never end
+# What is no function of a step's inputs, by file: when, how long, what a clock measured, how often it was killed. Files
+# are compared themselves, so their hashes in step.json have only to be theirs.
+CLOCKED = {
+    "step.json": {"started", "seconds", "resumed_from", "committed", "outputs"},
+    "published.json": {"committed"},  # whether by this start or by one that was killed
+    "ladder.json": {"seconds", "speed"},
+    "metrics.json": {"seconds"},
+    "items.parquet": {"seconds"},
+    "log_history.json": {"seconds", "tokens_per_second", "peak_memory_gib"}
+    | {f"{of}_{what}" for of in ("eval", "train") for what in ("runtime", "samples_per_second", "steps_per_second")},
+}
+# Of the evaluation's report the seconds of a question, which alone have four decimals; of the training's its speed.
+CLOCKED_TEXT = {"report.md": re.compile(rb"(?m)\b\d+\.\d{4}\b|^\| (tokens a second|time in|gone on).*$")}
+UNCOMPARED = {"trackio.log", "course.png"}  # what trackio says of itself; the plot of speed and memory
+# Commits of the Hub, which have the time in them.
+COMMIT = re.compile(rb"\b[0-9a-f]{40}\b|`[0-9a-f]{12}`")
+
+
+@dataclass
+class Trial:
+    """What became of one step."""
+
+    step: str
+    seconds: float
+    kills: int = 0
+    late: int = 0  # kills that came after the end
+    ends: int = 0
+    kept: int = 0  # starts that found work to go on from
+    differences: list[str] = field(default_factory=list)
+
+    def row(self) -> str:
+        equal = "yes" if not self.differences else "NO: " + "; ".join(sorted(set(self.differences))[:12])
+        figures = (f"{self.seconds:.1f}", self.kills, self.ends, self.kept)
+        return f"| {self.step} | {' | '.join(map(str, figures))} | {equal} |"
+
+
+class World:
+    """A folder with documents, one run, the undisturbed result of each step, and a Hub that is fresh each time."""
+
+    def __init__(self, folder: Path, every: int = ARTICLES) -> None:
+        self.folder, self.run, self.reference = folder, folder / "run", folder / "reference"
+        self.port, self.hubs = 0, 0
+        self.seconds: dict[str, float] = {}
+        (folder / "documents").mkdir(parents=True)
+        texts = [path for path in (ROOT / "jobs/sample/articles").iterdir() if path.suffix in {".md", ".html", ".tex"}]
+        for path in sorted(texts)[::every]:
+            shutil.copy(path, folder / "documents")
+
+    @contextmanager
+    def hub(self) -> Iterator[dict[str, str]]:
+        """The environment of a command with a Hub that nobody has published to."""
+        self.hubs += 1
+        root = self.folder / f"hub{self.hubs}"
+        with running_hub(root, port=self.port) as hub:
+            self.port = int(hub.endpoint.rpartition(":")[2])
+            own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # a second thread costs more than it saves here
+            yield {**os.environ, **hub.environment(self.folder / "home"), **own}
+        shutil.rmtree(root)
+
+    def command(self, step: str) -> list[str]:
+        settings = [word for value in SETTINGS for word in ("--set", value)]
+        words = ["--config", "jobs/configs/tiny.yaml", "--documents", str(self.folder / "documents")]
+        words += ["--namespace", "demo", "--run", str(self.run), "--until", FOLDERS[step]]
+        return [sys.executable, "-m", "jobs.pipeline", *words, *settings]
+
+    def start(self, step: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+        log = (self.folder / "log.txt").open("wb")
+        return subprocess.Popen(self.command(step), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+
+    def finish(self, step: str, env: dict[str, str]) -> float:
+        """Start the step and wait for its end: the seconds it took. Raises where it failed."""
+        begun = time.monotonic()
+        if (code := self.start(step, env).wait()) != 0:
+            raise RuntimeError(f"{step}: exit code {code}\n{(self.folder / 'log.txt').read_text()[-3000:]}")
+        return time.monotonic() - begun
+
+    def undisturbed(self, steps: list[str]) -> None:
+        """Make each step's reference, and once more what is done to the seconds a step takes."""
+        with self.hub() as env:
+            for step in steps:
+                self.seconds[step] = self.finish(step, env)
+                shutil.copytree(self.run / FOLDERS[step], self.reference / FOLDERS[step])
+                self._note_hub(env, step)
+
+    def _note_hub(self, env: dict[str, str], step: str) -> None:
+        if step == "publish":
+            (self.reference / "hub.json").write_text(json.dumps(published(env)))
+
+    def trial(self, step: str, kills: int, seed: int) -> Trial:
+        """Kill the step so many times in as many runs as it takes, each of which begins with nothing and must end."""
+        draw, trial = random.Random(f"{seed} {step}"), Trial(step, self.seconds[step])
+        with bar(kills, step, unit="kill") as shown:
+            while trial.kills < kills:
+                self._clear(step)
+                with self.hub() as env:
+                    self._disturbed(trial, env, draw, min(STARTS, kills - trial.kills), shown)
+                    trial.differences += differences(self.reference / FOLDERS[step], self.run / FOLDERS[step])
+                    if step == "publish":
+                        known = json.loads((self.reference / "hub.json").read_text())
+                        trial.differences += [] if published(env) == known else ["the Hub's repositories"]
+                trial.ends += 1
+        self._clear(step)
+        shutil.copytree(self.reference / FOLDERS[step], self.run / FOLDERS[step])  # later ones tell its seconds
+        return trial
+
+    def _clear(self, step: str) -> None:
+        for suffix in ("", ".partial", ".old"):
+            shutil.rmtree(self.run / (FOLDERS[step] + suffix), ignore_errors=True)
+
+    def _disturbed(self, trial: Trial, env: dict[str, str], draw: random.Random, starts: int, shown: Any) -> None:
+        """One run: started and killed, and at last left to end."""
+        for _ in range(starts):
+            process = self.start(trial.step, env)
+            try:
+                process.wait(draw.uniform(0, trial.seconds))
+                trial.late += 1
+            except subprocess.TimeoutExpired:
+                killed = os.killpg if draw.random() < 0.5 else os.kill  # a machine's end, or one process's for memory
+                killed(process.pid, signal.SIGKILL)
+                process.wait()
+                trial.kills += 1
+                shown.update()
+            kept = self.run / (FOLDERS[trial.step] + ".partial") / "checkpoints"
+            trial.kept += kept.is_dir() and any(kept.iterdir())
+        self.finish(trial.step, env)
+
+
+def differences(reference: Path, found: Path) -> list[str]:
+    """The files, and the keys of JSON files, in which two results of a step differ, but for what a clock measured."""
+    paths = {path for folder in (reference, found) for path in folder.rglob("*") if path.is_file()}
+    names = {path.relative_to(reference if path.is_relative_to(reference) else found).as_posix() for path in paths}
+    result = [] if finished(found) else ["hashes in step.json"]
+    for name in sorted(names - UNCOMPARED):
+        first, second = reference / name, found / name
+        if not (first.is_file() and second.is_file()):
+            result.append(name)
+        elif (clocked := CLOCKED.get(name)) is not None:
+            result += [
+                f"{name} {key}" for key in _differing(_values(first, clocked), _values(second, clocked), clocked)
+            ]
+        elif _text(first) != _text(second):
+            result.append(name)
+    return result
+
+
+def _values(path: Path, clocked: set[str]) -> Any:
+    """What a JSON file holds, or the columns of a Parquet file that no clock measured."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path).drop_columns(list(clocked)).to_pydict()
+    return json.loads(COMMIT.sub(b"commit", path.read_bytes()))
+
+
+def _text(path: Path) -> bytes:
+    text = COMMIT.sub(b"commit", path.read_bytes())
+    return CLOCKED_TEXT[path.name].sub(b"time", text) if path.name in CLOCKED_TEXT else text
+
+
+def _differing(first: Any, second: Any, clocked: set[str], place: str = "") -> list[str]:
+    """The dotted places in which two JSON values differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = (first.keys() | second.keys()) - clocked
+        return [
+            name
+            for key in sorted(keys)
+            for name in _differing(first.get(key), second.get(key), clocked, f"{place}.{key}".strip("."))
+        ]
+    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        pairs = enumerate(zip(first, second, strict=True))
+        return [name for number, pair in pairs for name in _differing(*pair, clocked, f"{place}.{number}")]
+    return [] if first == second else [place]
+
+
+def published(env: dict[str, str]) -> dict[str, Any]:
+    """Of every repository on the Hub how many commits it has, and its files' names, sizes and hashes."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=env["HF_ENDPOINT"], token=env["HF_TOKEN"])
+    result = {}
+    for kind, listed in (("model", api.list_models(author="demo")), ("dataset", api.list_datasets(author="demo"))):
+        for name in sorted(entry.id for entry in listed):
+            files = api.list_repo_tree(name, recursive=True, repo_type=kind)
+            commits = len(api.list_repo_commits(name, repo_type=kind))
+            sizes = {file.path: getattr(file, "size", 0) for file in files}
+            result[name] = {"commits": commits, "files": sizes}
+    return result
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--kills", type=int, default=20, help="of each step")
+    parser.add_argument("--steps", default=",".join(FOLDERS), help="that are killed, by name")
+    parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--folder", type=Path, help="new folder for the runs (default: a temporary one)")
+    options = parser.parse_args(words)
+    steps, names = options.steps.split(","), list(FOLDERS)
+    world = World(options.folder or Path(tempfile.mkdtemp(prefix="footnote-kills-")))
+    world.undisturbed(names[: max(names.index(step) for step in steps) + 1])
+    print(f"undisturbed: {sum(world.seconds.values()):.0f} s in {world.folder}", flush=True)
+    print("| step | seconds undisturbed | kills | ends | starts that went on from kept work | equal |", flush=True)
+    print("|---|---|---|---|---|---|", flush=True)
+    trials = []
+    for step in steps:
+        trials.append(world.trial(step, options.kills, options.seed))
+        print(trials[-1].row(), flush=True)
+    raise SystemExit(any(trial.differences for trial in trials))
+
+
+if __name__ == "__main__":
+    main()
