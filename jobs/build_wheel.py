@@ -46,8 +46,9 @@ from jobs.arguments import path_argument
 from jobs.errors import UserError, run_main
 from jobs.progress import bar
 from jobs.step import StepRecord, file_sha256, run_step, source_sha256
+from jobs.wheel_name import PACKAGE, wheel_name
 
-PACKAGE, VERSION = "llama-cpp-python", "0.3.36"  # as requirements.txt pins it
+VERSION = "0.3.36"  # as requirements.txt pins it
 # Read right after llama.cpp's own project() call; scripts/llama-core.cmake gives the reason.
 CORE = "set(LLAMA_BUILD_COMMON OFF)\n"
 CMAKE = (
@@ -55,6 +56,7 @@ CMAKE = (
     *("-DGGML_BMI2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_AVX512=OFF", "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON"),
 )
 TARGETS = "llama"
+TOO_NEW = (2, 38)  # its headers make of strtol what a Space, on Debian 12 (2.36), has not: __isoc23_strtol
 UNUSED = "/lib/**;/include/**"  # second copies of the libraries, and what C programs would need
 EPOCH = "315532800"  # 1 January 1980, from which zip files count: equal sources make an equal wheel
 LAST_LINES = 40  # of pip's words, shown where it fails
@@ -98,6 +100,12 @@ def check_machine() -> None:
     """Raise `UserError` where llama.cpp cannot be compiled for a Space."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise UserError(f"a wheel for a Space is built on Linux on x86-64, this is {sys.platform} {platform.machine()}")
+    library, version = platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split("."))) >= TOO_NEW:
+        found = f"{library or 'another C library'} {version}".strip()
+        raise UserError(
+            f"a wheel for a Space is built on Debian 12, this is {found}; build it there, or set publish.space to false"
+        )
     for program, package in ((os.environ.get("CXX", "c++"), "g++"), ("objdump", "binutils")):
         if not shutil.which(program):
             raise UserError(f"{program}: not found, and llama.cpp is compiled; apt-get install {package}")
@@ -130,7 +138,10 @@ def _build(source: Path, place: Path) -> Path:
         "CXXFLAGS": maps,
     }
     _pip(["wheel", "--no-deps", "--verbose", "--wheel-dir", str(place / "wheels"), str(source)], environment, "compile")
-    return next((place / "wheels").glob("*.whl"))
+    built = next((place / "wheels").glob("*.whl"))
+    if built.name != (wanted := wheel_name(VERSION)):
+        raise UserError(f"{built.name}: a Space installs {wanted} alone; build it with a Python for Linux on x86-64")
+    return built
 
 
 def _pip(words: Sequence[str], environment: Mapping[str, str], what: str) -> None:

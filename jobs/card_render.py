@@ -28,6 +28,7 @@ ELSEWHERE = {  # figures that have a place of their own in a card, or in the dat
     "verified", "funnel", "usage", "decontamination", "reading", "recent", "rows_by_kind", "rows_by_licence",
     "documents_by_source", "documents_by_licence", "documents_per_split", "groups_per_split", "rejected_by_stage",
 }  # fmt: skip
+KEPT_AT = ("train.checkpoints_to=", "train.trackio_space=")  # settings that change nothing in what is made
 LONGEST = 600  # characters of a figure in one line
 _ABSOLUTE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)*([^\s/'\"]+)")
 _ABSOLUTE_WORD = re.compile(r"(?<![\w:/.~-])/(?:[^/'\",\[\]]+/)*([^/'\",\[\]]+)")  # a word of a command may hold spaces
@@ -128,13 +129,22 @@ def commands(steps: Mapping[str, StepRecord]) -> str:
 
 
 def command(text: str) -> str:
-    """A command as it can be typed again, without folders of this machine, addresses of servers and of people."""
+    """A command as it can be typed again, without folders of this machine, addresses of servers and of people.
+
+    Where the run was kept and shown is left out too.
+    """
     shown = []
-    for given in shlex.split(text):
+    for given in _public(shlex.split(text)):
         word = _ABSOLUTE_WORD.sub(r"…/\1", _MAIL.sub("…", _ADDRESS.sub("…", given.replace(f"{Path.cwd()}/", ""))))
         plain = word.replace("…", "x")
         shown.append(word if plain == shlex.quote(plain) else shlex.quote(word))
     return " ".join(shown)
+
+
+def _public(words: list[str]) -> list[str]:
+    private = {at for at, word in enumerate(words) if word.removeprefix("--set=").startswith(KEPT_AT)}
+    private |= {at - 1 for at in private if words[at - 1] == "--set"}
+    return [word for at, word in enumerate(words) if at not in private]
 
 
 def hardware(found: Mapping[str, Any]) -> str:

@@ -9,14 +9,13 @@ from huggingface_hub import ModelCardData, SpaceCardData
 
 from jobs.card_facts import Run
 from jobs.card_gguf import gguf_files, served_file, verdicts
-from jobs.card_render import ROOT, TAG, render
+from jobs.card_render import TAG, TEMPLATES, render
 from jobs.card_results import model_index
 from jobs.dataset_card import dataset_card
 from jobs.published_index import index_card
 from qa.artifacts import BASE_VARIABLE, DATA_VARIABLE, INDEX_VARIABLE, MODEL_VARIABLE
 
 MODELS = ("gguf", "base_gguf")  # that a Space serves
-SPACE_KEYS = ("emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license", "short_description")
 
 
 def render_cards(run: Run) -> dict[str, str]:
@@ -75,9 +74,9 @@ def _preloaded(run: Run, revisions: dict[str, str]) -> list[str]:
 
 
 def space_header() -> dict[str, Any]:
-    """How the Space looks and what it runs on, as the header of this project's README, itself a Space, has it."""
-    header = yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
-    return {key: header[key] for key in SPACE_KEYS}
+    """How the Space looks and what it runs on; the header of this project's README, itself a Space, says the same."""
+    header: dict[str, Any] = yaml.safe_load((TEMPLATES / "space.yaml").read_text(encoding="utf-8"))
+    return header
 
 
 def _adapter(run: Run) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs.config import Export
+from jobs.config import Export, Lora, Train
 from jobs.gguf_export.sizes import most_bits
 
 # Dense bf16 TFLOP/s from the makers' data sheets (T4: fp16) and hourly prices of Hugging Face Jobs, August 2026.
@@ -15,20 +15,18 @@ GPUS = {
     "t4-small (16 GB)": (65, 0.40),
     "l4x1 (24 GB)": (121, 0.80),
     "a10g-small (24 GB)": (125, 1.00),
+    "l40sx1 (48 GB)": (362, 1.80),
     "a100-large (80 GB)": (312, 2.50),
     "h200 (141 GB)": (989, 5.00),
 }
-UTILISATION = 0.25  # of the sheet's rate, assumed: padded batches of 4 with recomputation keep a GPU far from busy
-BACKWARD = 2.0  # passes beside the forward one: through activations, and recomputation under checkpointing
+UTILISATION = 0.25  # of the sheet's rate, assumed: padded batches of 4 keep a GPU far from busy
 BF16_BITS = 16
 BESIDE = 1.1  # times what the weights need: checkpoints, adapter, data
-OTHER_TIME = 0.5  # evaluation, merge, export and upload as a share of training, assumed
 
 
 def parameters(shape: Any) -> int:
     """Number of weights of a Qwen2-like model, biases and norms left out (less than 0.1 %)."""
-    head = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    attention = 2 * shape.hidden_size * head * (shape.num_attention_heads + shape.num_key_value_heads)
+    attention = 2 * shape.hidden_size * _head(shape) * (shape.num_attention_heads + shape.num_key_value_heads)
     block = attention + 3 * shape.hidden_size * shape.intermediate_size
     embeddings = shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
     return shape.num_hidden_layers * block + embeddings
@@ -40,18 +38,41 @@ def disk_bytes(weights: int, export: Export) -> float:
     return weights * (2 * BF16_BITS + sum(map(most_bits, files))) / 8 * BESIDE
 
 
-def training_flops(weights: int, lengths: Sequence[int], epochs: float) -> float:
-    """2 FLOPs a weight and token, forward and backward; `lengths` are the training rows' in tokens."""
-    return 2 * weights * (1 + BACKWARD) * sum(lengths) * epochs
+def adapter_parameters(shape: Any, lora: Lora) -> int:
+    """Weights of the adapter: its rank times the sum of each target's inputs and outputs."""
+    width, inner, head = shape.hidden_size, shape.intermediate_size, _head(shape)
+    queries, keys = width + head * shape.num_attention_heads, width + head * shape.num_key_value_heads
+    sides = {"q_proj": queries, "k_proj": keys, "v_proj": keys, "o_proj": queries}
+    sides |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), width + inner)
+    return lora.r * shape.num_hidden_layers * sum(sides.get(name, 0) for name in lora.target_modules)
 
 
-def cost_table(flops: float, what: str) -> Table:
-    """Hours and US dollars on each GPU type."""
-    title = f"estimate for {what}; {UTILISATION:.0%} of the sheet's rate is assumed, not measured"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("GPU", "hours", "US dollars"):
+def training_flops(shape: Any, lengths: Sequence[int], train: Train, recompute: bool = False) -> float:
+    """FLOPs over all epochs; `lengths` are the training rows' in tokens, `recompute` is gradient checkpointing.
+
+    Forward, 2 a weight and token, and causal attention; backward through the activations as much, attention's twice;
+    6 for each weight of the adapter.
+    """
+    weights = parameters(shape) - (0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size)
+    attended = shape.num_hidden_layers * shape.num_attention_heads * _head(shape)
+    forward = sum(2 * length * (weights + length * attended) for length in lengths)
+    backward = sum(2 * length * (weights + 2 * length * attended) for length in lengths)
+    adapter = 6 * adapter_parameters(shape, train.lora) * sum(lengths)
+    return (forward * (2 if recompute else 1) + backward + adapter) * train.epochs
+
+
+def cost_table(flops: float, recomputed: float, what: str) -> Table:
+    """Hours and US dollars of the training on each GPU type, without recomputing activations and with it."""
+    title = f"estimate for training on {what}; {UTILISATION:.0%} of the sheet's rate is assumed, not measured"
+    caption = "evaluation, merge, export, ladder and upload come on top: docs/rented-gpus.md"
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    for column in ("GPU", "hours", "US dollars", "hours, recomputing", "US dollars"):
         table.add_column(column, justify="left" if column == "GPU" else "right")
     for name, (rate, price) in GPUS.items():
-        hours = flops / (rate * 1e12 * UTILISATION) / 3600 * (1 + OTHER_TIME)
-        table.add_row(name, f"{hours:.2f}", f"{hours * price:.2f}")
+        hours = [each / (rate * 1e12 * UTILISATION) / 3600 for each in (flops, recomputed)]
+        table.add_row(name, *(f"{value:.2f}" for each in hours for value in (each, each * price)))
     return table
+
+
+def _head(shape: Any) -> int:
+    return getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from jobs.errors import UserError
 from jobs.hub_commit import Target, commit
-from jobs.hub_errors import explain
+from jobs.hub_errors import HUB_ERRORS, explain
 from jobs.hub_files import KEPT, Content, Kind, Local, difference, tree
 
 PREFIXES: dict[Kind, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}  # of a repository's address
@@ -44,7 +43,7 @@ def check_rights(namespace: str) -> None:
         raise UserError(f"no token for {constants.ENDPOINT}: run `hf auth login`, or set HF_TOKEN to a write token")
     try:
         user = HfApi().whoami()
-    except (HfHubHTTPError, httpx2.HTTPError) as error:
+    except HUB_ERRORS as error:
         raise explain(error, constants.ENDPOINT) from None
     organisations = {entry["name"]: entry.get("roleInOrg") for entry in user.get("orgs", [])}
     token = user.get("auth", {}).get("accessToken", {})
@@ -57,13 +56,24 @@ def check_rights(namespace: str) -> None:
         raise UserError(f"{user['name']} may only read in {namespace}: ask an administrator there for the role `write`")
 
 
-def commit_files(repository: str, kind: Kind, files: Mapping[str, Content], *, private: bool, title: str) -> Published:
-    """Make the repository hold exactly these files, in one commit; none where it does so already."""
+def commit_files(
+    repository: str,
+    kind: Kind,
+    files: Mapping[str, Content],
+    *,
+    private: bool,
+    title: str,
+    variables: Mapping[str, str] | None = None,
+) -> Published:
+    """Make the repository hold exactly these files, in one commit; none where it does so already.
+
+    `variables` are a new Space's; those of one that is there stay as they are.
+    """
     api, here = HfApi(), {path: Local(content) for path, content in files.items()}
     try:
-        head, is_private = _claim(api, repository, kind, private)
+        head, is_private = _claim(api, repository, kind, private, variables or {})
         operations = difference(here, tree(api, repository, kind, head))
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
+    except HUB_ERRORS as error:
         raise UserError(f"{explain(error, repository, kind)}; nothing was changed there") from None
     if operations:
         head = commit(Target(api, repository, kind, here, head), operations, title)
@@ -77,7 +87,7 @@ def check_ours(repository: str, kind: Kind, tag: str) -> None:
         info = HfApi().repo_info(repository, repo_type=kind)
     except RepositoryNotFoundError:
         return
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError) as error:
+    except HUB_ERRORS as error:
         raise explain(error, repository) from None
     foreign = sorted({entry.rfilename for entry in info.siblings or []} - {KEPT, "README.md"})
     if foreign and tag not in (info.tags or []):
@@ -93,7 +103,7 @@ def head_of(repository: str, kind: Kind) -> str | None:
         return HfApi().repo_info(repository, repo_type=kind).sha
     except RepositoryNotFoundError:
         return None
-    except (HfHubHTTPError, httpx2.HTTPError) as error:
+    except HUB_ERRORS as error:
         raise explain(error, repository) from None
 
 
@@ -104,7 +114,7 @@ def commit_of(model: str, revision: str, subject: str = "") -> str:
     """
     try:
         return HfApi().model_info(model, revision=revision).sha or revision
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, ConnectionError) as error:
+    except (*HUB_ERRORS, ConnectionError) as error:
         raise explain(error, subject or f"base model {model}") from None
 
 
@@ -123,10 +133,11 @@ def _address(repository: str, kind: Kind) -> str:
     return f"{constants.ENDPOINT}/{PREFIXES[kind]}{repository}"
 
 
-def _claim(api: HfApi, repository: str, kind: Kind, private: bool) -> tuple[str, bool]:
+def _claim(api: HfApi, repository: str, kind: Kind, private: bool, variables: Mapping[str, str]) -> tuple[str, bool]:
     """Create the repository unless it is there; its head, and whether it is private. None is made public here."""
-    sdk = "gradio" if kind == "space" else None
-    api.create_repo(repository, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk)
+    given = [{"key": key, "value": value} for key, value in variables.items()]
+    space: dict[str, Any] = {"space_sdk": "gradio", "space_variables": given} if kind == "space" else {}
+    api.create_repo(repository, repo_type=kind, private=private, exist_ok=True, **space)
     info = api.repo_info(repository, repo_type=kind)
     if private and not info.private:
         raise UserError(f"{repository}: is public, but --private was asked; make it private there or change --name")

@@ -10,18 +10,17 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-import httpx2
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from jobs.errors import UserError
-from jobs.hub_errors import UPLOAD_ERRORS, cause, commit_failed, explain, may_pass, seconds_asked, status_of
+from jobs.hub_errors import HUB_ERRORS, UPLOAD_ERRORS, cause, commit_failed, explain, may_pass, seconds_asked, status_of
 from jobs.hub_files import Kind, Local, Operation, difference, tree
 
 WAITS = (2.0, 10.0, 30.0)  # seconds before the second, third and fourth try of a commit
 LONGEST_WAIT = 300.0  # seconds; who is asked to wait longer hears of it instead
-READING = (HfHubHTTPError, httpx2.HTTPError)
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,32 @@ def _landed(target: Target, failure: BaseException) -> str | None:
         now = target.api.repo_info(target.repository, repo_type=target.kind).sha
         if now == target.head:
             return None
-        if not difference(target.files, tree(target.api, target.repository, target.kind, now)):
+        if _holds(target, now):
             return now
         raise _moved(target, now)
     except RepositoryNotFoundError:
         gone = f"{target.repository}: is gone, or no longer to be seen with this token"
         raise UserError(f"{gone}; nothing of this run is in it; run the same command again to make it anew") from None
-    except READING:
+    except HUB_ERRORS:
         state = "what the repository holds cannot be read now" if commit_failed(failure) else "nothing was changed"
         raise UserError(f"{said}; {state}: the same command goes on from what is there") from None
 
 
 def _moved(target: Target, now: str) -> UserError:
-    """Says whose commit stands there instead."""
-    newest = next(iter(target.api.list_repo_commits(target.repository, repo_type=target.kind)))
-    who, title = ", ".join(newest.authors) or "somebody", " ".join(newest.title.split())[:80]
+    """Says whose commit stands there instead, and whether ours landed before it."""
+    history = list(target.api.list_repo_commits(target.repository, repo_type=target.kind, revision=now))
+    since = [commit.commit_id for commit in takewhile(lambda commit: commit.commit_id != target.head, history)]
+    ours = next((each for each in since[1:] if _holds(target, each)), None)
+    who, title = ", ".join(history[0].authors) or "somebody", " ".join(history[0].title.split())[:80]
+    added = f"this run's files are in {ours[:12]}, before it" if ours else "nothing of this run was added to it"
     return UserError(
-        f"{target.repository}: {who} committed {now[:12]} ({title!r}) while this was sent; nothing of this run was "
-        "added to it; look at that commit, then run the same command again to put these files in its place"
+        f"{target.repository}: {who} committed {now[:12]} ({title!r}) while this was sent; {added}; look at that "
+        "commit, then run the same command again to put these files in its place"
     )
+
+
+def _holds(target: Target, commit: str) -> bool:
+    return not difference(target.files, tree(target.api, target.repository, target.kind, commit))
 
 
 def _unchanged(target: Target, failure: BaseException) -> UserError:
@@ -107,7 +113,7 @@ def _check(target: Target, made: str) -> None:
     """Raise `UserError` where the Hub stored something else than was sent."""
     try:
         wrong = difference(target.files, tree(target.api, target.repository, target.kind, made))
-    except READING as error:
+    except HUB_ERRORS as error:
         said = explain(error, target.repository, target.kind)
         raise UserError(f"{said}; the commit {made[:12]} landed but could not be read back") from None
     if wrong:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import parse_ratelimit_headers
 
 from jobs.errors import UserError
 from qa.redaction import redact
 
+HUB_ERRORS = (HfHubHTTPError, HFValidationError, httpx2.HTTPError)  # of any request that reads, creates or settles
 # RuntimeError wraps the failure of one large file; ValueError is what the Hub says against storing it (its quota).
 UPLOAD_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ConnectionError, RuntimeError, ValueError)
 PASSING = {408, 409, 429, 500, 502, 503, 504}  # statuses after which the same request may succeed
@@ -61,8 +63,14 @@ def status_of(error: BaseException) -> int | None:
 
 
 def seconds_asked(error: BaseException) -> float:
-    """How long the Hub asks to wait (Retry-After); 0 where it asks for nothing."""
-    asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
+    """How long the Hub asks to wait (`ratelimit`, Retry-After); 0 where it asks for nothing."""
+    if not isinstance(error, HfHubHTTPError):
+        return 0.0
+    headers = error.response.headers
+    limit = parse_ratelimit_headers(headers) if error.response.status_code == 429 else None
+    if limit is not None and limit.remaining == 0:  # the header comes with every answer, refused or not
+        return limit.reset_in_seconds + 1.0  # it counts whole seconds
+    asked = headers.get("Retry-After", "")
     return float(asked) if asked.isdecimal() else 0.0
 
 

@@ -46,13 +46,14 @@ class Local:
 
 
 def tree(api: HfApi, repository: str, kind: Kind, revision: str) -> dict[str, tuple[int, str]]:
-    """Path → size and identity: SHA-256 of what is stored as LFS, git's SHA-1 of the rest."""
+    """Path → size and identity of every file."""
     entries = api.list_repo_tree(repository, recursive=True, revision=revision, repo_type=kind)
-    return {
-        entry.path: (entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
-        for entry in entries
-        if isinstance(entry, RepoFile)
-    }
+    return {entry.path: size_and_identity(entry) for entry in entries if isinstance(entry, RepoFile)}
+
+
+def size_and_identity(entry: RepoFile) -> tuple[int, str]:
+    """What `Local.is_same` compares: SHA-256 of a file that is stored as LFS, git's SHA-1 of another."""
+    return entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id
 
 
 def difference(files: Mapping[str, Local], there: Mapping[str, tuple[int, str]]) -> list[Operation]:

@@ -25,6 +25,8 @@ FAMILY = re.compile(r"[A-Za-z]+[\d.]*")  # the first word of a model's name: Qwe
 def steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
     """(name, folder, function of the output folder) of every step of this configuration."""
     base = str(run / "base") if config.base.pretrain else config.base.model
+    if config.publish.namespace and config.publish.space:
+        yield "build wheel", "wheel", _build_wheel  # first: it may fail, and nothing is paid for yet
     yield "collect", "passages", lambda out: _collect(config, out)
     yield "build index", "index", lambda out: _build_index(run, out)
     yield "write questions", "questions", lambda out: _write_questions(config, run, out)
@@ -239,8 +241,15 @@ def _evaluate(config: RunConfig, run: Path, base: str, out: Path) -> Outcome:
     )
 
 
+def _build_wheel(out: Path) -> Outcome:
+    from jobs.build_wheel import build_wheel
+
+    return build_wheel(out)
+
+
 def _publish(config: RunConfig, run: Path) -> Outcome:
     from jobs.publish import publish
 
     names = config.publish
-    return publish(run, namespace=names.namespace, name=names.name, private=names.private)
+    space = names.name if names.space else ""
+    return publish(run, namespace=names.namespace, name=names.name, private=names.private, space=space)

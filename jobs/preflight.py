@@ -19,6 +19,8 @@ from jobs.errors import UserError
 from jobs.estimate import cost_table, disk_bytes, parameters, training_flops
 from jobs.gguf_export.names import check_name, check_types, file_name
 from jobs.gguf_export.quantizer import PLAIN
+from jobs.team import Team
+from jobs.training.distributed import rows_of_one
 from qa.artifacts import ArtifactError, Repositories, pick_gguf
 from qa.records import SPLITS, Question, Split
 
@@ -45,6 +47,8 @@ class Preflight:
         """(what, look) in the order of cost; a look returns what was found or raises `UserError`."""
         yield "documents", self.documents
         yield "Hub", self.hub
+        if self.config.publish.namespace and self.config.publish.space:
+            yield "Space", self.space
         yield "disk", self.disk
         yield "base model", self.base
         if not self.config.base.pretrain:
@@ -55,6 +59,8 @@ class Preflight:
             yield "decontamination", self.decontamination
         yield "export", self.export
         yield "evaluation", self.evaluation
+        if Team.current().world > 1:
+            yield "processes", self.processes
         if not self.config.base.pretrain:
             yield "rows that fit", self.rows_that_fit
 
@@ -90,6 +96,18 @@ class Preflight:
         there = [name for name, kind in kinds.items() if head_of(name, kind)]
         state = f"{', '.join(there)} will get a new commit" if there else "its repositories will be created"
         return f"{constants.ENDPOINT}: the token may write to {names.namespace}; {state}"
+
+    def space(self) -> str:
+        from jobs.build_wheel import check_machine
+        from jobs.card_render import TAG
+        from jobs.hub import check_ours
+        from jobs.space_files import sources
+
+        name = f"{self.config.publish.namespace}/{self.config.publish.name}"
+        sources()
+        check_machine()
+        check_ours(name, "space", TAG)
+        return f"{name} will serve what is published; its wheel can be built here"
 
     def disk(self) -> str:
         needed = 100e6 if self.config.base.pretrain else disk_bytes(parameters(self.shape), self.config.export)
@@ -153,6 +171,10 @@ class Preflight:
         shots = f", {asked.shots} solved examples" if asked.shots else ""
         return f"{', '.join(asked.tasks)} by {', '.join(asked.formulations)}{shots}"
 
+    def processes(self) -> str:
+        world = Team.current().world
+        return f"{world}, each with {rows_of_one(self.config.train, world)} of the {self.config.train.batch_size} rows"
+
     def _own_tasks(self) -> set[str]:
         from jobs.arc import task_name
         from jobs.evaluation.built_tasks import RECENT
@@ -186,12 +208,12 @@ class Preflight:
             return "a tiny run on the processor: no GPU needed"
         try:
             lengths = [n for n in self.lengths["train"] if n <= self.config.dataset.max_length]
-            flops = training_flops(parameters(self.shape), lengths, self.config.train.epochs)
+            flops = [training_flops(self.shape, lengths, self.config.train, recompute) for recompute in (False, True)]
         except UserError as error:
             return f"no estimate: {escape(str(error))}"
         mean = sum(lengths) / max(1, len(lengths))
         what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
-        return cost_table(flops, what + self.unknown + "; the ladder comes on top" * bool(self.config.ladder.types))
+        return cost_table(*flops, what + self.unknown)
 
     @cached_property
     def shape(self) -> Any:

@@ -32,6 +32,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,11 +46,22 @@ from jobs.cards import space_header
 from jobs.config import NAME
 from jobs.errors import UserError, run_main
 from jobs.hub import check_rights, head_of
-from jobs.sending import PUBLISHED_FILE, SPACE, Published, Wish, earlier_of, send
+from jobs.release import is_tagged
+from jobs.sending import PUBLISHED_FILE, SPACE, Entries, Wish, earlier_of, send
 from jobs.step import StepRecord, finished, run_step, source_sha256
 from qa.artifacts import Repositories
 
 OUT = "cards"
+DECIDE = (  # modules of jobs that decide what the cards say, and what is published
+    *("about", "card_documents", "card_facts", "card_gguf", "card_render", "card_results", "card_siblings", "cards"),
+    *("dataset_card", "dataset_facts", "evaluation.result_table", "gate", "gguf_export.accuracy", "gguf_export.ollama"),
+    *("gguf_ladder.table", "licence_names", "licences", "lineage", "page_files", "published_index", "published_items"),
+    *("rejections", "release", "sending", "staging"),
+)
+SHARED = (  # and of qa
+    *("artifacts", "ask_settings", "choices", "headline", "prompts", "published_files", "records", "retrieval"),
+    "statistics",
+)
 
 
 def publish(
@@ -76,7 +88,7 @@ def publish(
     found = Run.read(run, Repositories(namespace, name))
     wish = Wish(_kinds(found, only), private, replace, major, page)
     asked = {"private": private, "only": wish.kinds, "major": major, "page": page}
-    return run_step(
+    record, new = run_step(
         "publish",
         run / OUT,
         arguments={"namespace": namespace, "name": name, **asked, **_surroundings()},
@@ -84,6 +96,9 @@ def publish(
         work=lambda folder: send(found, wish, earlier_of(found, read_published(run / OUT)), folder),
         again=bool(page) or not _still_there(run / OUT),  # the page's own code is compared with what is there
     )
+    if failed := record.figures["page_failed"]:
+        raise UserError(failed)
+    return record, new
 
 
 def _page(space: str, namespace: str) -> str:
@@ -110,36 +125,9 @@ def _surroundings() -> dict[str, Any]:
     return {"hub": constants.ENDPOINT, "space": space_header(), "code": source_sha256(*_code())}
 
 
-def _code() -> tuple[ModuleType, ...]:
+def _code() -> list[ModuleType]:
     """What decides the contents of a repository, and whether it is published."""
-    from jobs import card_render, cards, dataset_card, gate, licence_names, lineage, sending, staging
-    from jobs.gguf_export import accuracy
-
-    return *_facts(), card_render, cards, dataset_card, accuracy, gate, licence_names, lineage, sending, staging
-
-
-def _facts() -> tuple[ModuleType, ...]:
-    """What decides the figures and files that the cards and the page show."""
-    import qa.prompts
-    import qa.published_files
-    import qa.retrieval
-    from jobs import (
-        about,
-        card_documents,
-        card_facts,
-        card_gguf,
-        card_results,
-        dataset_facts,
-        licences,
-        page_files,
-        published_index,
-        published_items,
-    )
-    from jobs.gguf_export import ollama
-    from jobs.gguf_ladder import table
-
-    cards = (card_documents, card_facts, card_gguf, card_results, dataset_facts, licences, ollama, table)
-    return *cards, about, page_files, published_index, published_items, qa.prompts, qa.published_files, qa.retrieval
+    return [import_module(name) for name in (*(f"jobs.{name}" for name in DECIDE), *(f"qa.{name}" for name in SHARED))]
 
 
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:
@@ -150,14 +138,18 @@ def _kinds(run: Run, only: Sequence[str]) -> list[str]:
 
 
 def _still_there(out: Path) -> bool:
-    """Whether every repository stands at the revision that was published, so that a finished step is still true."""
+    """Whether every repository stands at the revision that was published, with its tag: a finished step is still true.
+
+    The page aside, which only `--space` looks at. Raises `UserError` where a tag was moved.
+    """
     if not finished(out):
         return False
-    entries = read_published(out)
-    return all(head_of(entry["repository"], entry["kind"]) == entry["revision"] for entry in entries.values())
+    entries = [entry for kind, entry in read_published(out).items() if kind != SPACE]
+    stands = [head_of(entry["repository"], entry["kind"]) == entry["revision"] for entry in entries]
+    return all(stands) and all(is_tagged(entry) for entry in entries)
 
 
-def read_published(out: Path) -> Published:
+def read_published(out: Path) -> Entries:
     """Kind → repository, revision, address of what was published from a run's cards folder; empty before the first."""
     path = out / PUBLISHED_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -9,16 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import httpx2
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
 
 from jobs.errors import UserError
 from jobs.hub import explain
+from jobs.hub_errors import HUB_ERRORS
 
 Entry = Mapping[str, Any]  # repository, kind, revision, perhaps tag: as `published.json` has it
 Version = tuple[int, int]
-HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError)
 _TAG = re.compile(r"v([1-9]\d*)(?:\.([1-9]\d*))?")
 
 
@@ -38,6 +36,13 @@ def release(published: Mapping[str, Entry], *, earlier: Mapping[str, Entry], maj
         if version not in tags[kind]:
             _put(entry, version)
     return name_of(version)
+
+
+def is_tagged(entry: Entry) -> bool:
+    """Whether the tag of the last publishing is there. Raises `UserError` where it stands at another commit."""
+    tags = _tags(entry)
+    _check_unmoved(entry, tags)
+    return entry.get("tag", "") in map(name_of, tags)
 
 
 def name_of(version: Version) -> str:

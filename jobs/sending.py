@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants
-from huggingface_hub.errors import HfHubHTTPError
 
 from jobs.card_facts import KINDS, Run
 from jobs.card_render import TAG
 from jobs.cards import render_card, render_space
 from jobs.errors import UserError
 from jobs.hub import check_ours, commit_files, explain
+from jobs.hub_errors import HUB_ERRORS
 from jobs.progress import bar
 from jobs.release import release
 from jobs.staging import DATA_KINDS, Staged, renewed, stage
@@ -23,7 +22,7 @@ from jobs.step import write_json
 
 PUBLISHED_FILE = "published.json"
 SPACE = "space"
-Published = dict[str, dict[str, Any]]  # kind → repository, revision, address and more
+Entries = dict[str, dict[str, Any]]  # kind → repository, revision, address and more
 
 
 @dataclass(frozen=True)
@@ -37,22 +36,30 @@ class Wish:
     space: str = ""
 
 
-def send(run: Run, wish: Wish, earlier: Published, folder: Path) -> dict[str, Any]:
+def send(run: Run, wish: Wish, earlier: Entries, folder: Path) -> dict[str, Any]:
     """Publish these kinds, tag what stands then, deploy the page; cards and `published.json` are left in `folder`.
 
-    `earlier` is what was published before and stands. Returns the figures of the step.
+    `earlier` is what was published before and stands. Returns the figures of the step: `page_failed` says why there is
+    no page, since what was published beside it is to be recorded all the same.
     """
     verified = run.verified
+    page = {SPACE: earlier[SPACE]} if SPACE in earlier else {}
+    earlier = {kind: entry for kind, entry in earlier.items() if kind != SPACE}
+    if wish.space:
+        _check_page(run, wish, earlier)
     staged = [stage(run, kind, _checked(run, kind, folder), folder / kind) for kind in wish.kinds]
     for each in staged:
         if not wish.replace and each.kind not in earlier:
             check_ours(each.repository, each.repo_type, TAG)
-    if wish.space:
-        _check_space(run, wish)
+    _validate(SpaceCard, render_space(run, dict.fromkeys({*wish.kinds, *earlier}, "0" * 40)), SPACE)
     published, tag = _publish(run, wish, staged, earlier, folder)
-    write_json(folder / PUBLISHED_FILE, published)
-    shown = [*wish.kinds, *([SPACE] if wish.space else [])]
-    return {"published": {kind: published[kind] for kind in shown}, "tag": tag, "verified": asdict(verified)}
+    made, failed = _deploy(run, wish.space, published, tag) if wish.space else ({}, "")
+    if made:
+        tag = release(published | made, earlier={})
+    published = {kind: entry | {"tag": tag} for kind, entry in (published | made).items()}
+    write_json(folder / PUBLISHED_FILE, page | published)
+    shown = {kind: published[kind] for kind in (*wish.kinds, *made)}
+    return {"published": shown, "tag": tag, "verified": asdict(verified), "page_failed": failed}
 
 
 def _checked(run: Run, kind: str, folder: Path) -> str:
@@ -63,22 +70,18 @@ def _checked(run: Run, kind: str, folder: Path) -> str:
     return card
 
 
-def _publish(run: Run, wish: Wish, staged: Sequence[Staged], earlier: Published, folder: Path) -> tuple[Published, str]:
-    """Commit and tag, and the page last: where it cannot be made, everything else stands."""
+def _publish(run: Run, wish: Wish, staged: Sequence[Staged], earlier: Entries, folder: Path) -> tuple[Entries, str]:
+    """Commit all but the page, and tag it; the page's card is left in `folder` too."""
     published = earlier | commit_all(run, staged, earlier, private=wish.private, folder=folder)
     tag = release(published, earlier=earlier, major=wish.major)
     card = render_space(run, {kind: entry["revision"] for kind, entry in published.items()})
     _write_card(folder, SPACE, card)
-    _validate(SpaceCard, card, SPACE)
-    if wish.space:
-        published[SPACE] = _deploy(run, wish, published, tag)
-        tag = release(published, earlier={})
-    return {kind: entry | {"tag": tag} for kind, entry in published.items()}, tag
+    return published, tag
 
 
-def commit_all(run: Run, staged: Sequence[Staged], earlier: Published, *, private: bool, folder: Path) -> Published:
+def commit_all(run: Run, staged: Sequence[Staged], earlier: Entries, *, private: bool, folder: Path) -> Entries:
     """Commit each repository, its card naming the commits of those before it; says by kind where each stands now."""
-    published: Published = {}
+    published: Entries = {}
     with bar(len(staged), "publish", unit="repository") as shown:
         for each in staged:
             shown.set_postfix_str(each.repository, refresh=False)  # a refresh would show the bar before its time
@@ -91,12 +94,12 @@ def commit_all(run: Run, staged: Sequence[Staged], earlier: Published, *, privat
     return published
 
 
-def _before(kind: str, published: Published) -> dict[str, str]:
+def _before(kind: str, published: Entries) -> dict[str, str]:
     """The revisions of what goes out before this kind: a card that named a later one would never come to rest."""
     return {each: published[each]["revision"] for each in KINDS[: KINDS.index(kind)] if each in published}
 
 
-def _commit(staged: Staged, private: bool, published: Published) -> dict[str, Any]:
+def _commit(staged: Staged, private: bool, published: Entries) -> dict[str, Any]:
     title = f"Publish {staged.repository.split('/')[1]}"
     try:
         return asdict(commit_files(staged.repository, staged.repo_type, staged.files, private=private, title=title))
@@ -109,30 +112,30 @@ def _stands(published: Mapping[str, Mapping[str, Any]]) -> str:
     return f"; published before it, and whole: {names}" if names else ""
 
 
-def _check_space(run: Run, wish: Wish) -> None:
+def _check_page(run: Run, wish: Wish, earlier: Entries) -> None:
     from jobs import space_deploy
 
-    owner, _, name = wish.space.partition("/")
-    space_deploy.check(run.folder, owner, name, private=wish.private, replace=wish.replace)
+    space_deploy.check(run, wish.space, wish.kinds, earlier, private=wish.private, replace=wish.replace)
 
 
-def _deploy(run: Run, wish: Wish, published: Published, tag: str) -> dict[str, Any]:
+def _deploy(run: Run, page: str, published: Entries, tag: str) -> tuple[Entries, str]:
+    """The page's entry; where it cannot be made there is none, but what to say of it."""
     from jobs import space_deploy
 
-    owner, _, name = wish.space.partition("/")
     try:
-        return space_deploy.deploy(run.folder, owner, name, published, private=wish.private, wait=True)
+        return {SPACE: space_deploy.deploy(run, page, published)}, ""
     except UserError as error:
-        raise UserError(f"{error}; all else is published, as {tag}") from None
+        return {}, f"{error}; all else is published, as {tag}"
 
 
-def earlier_of(run: Run, published: Published) -> Published:
-    """What was published before under the same names on the same Hub: it stands while only some kinds are published."""
-    return {
-        kind: entry
-        for kind, entry in published.items()
-        if entry["repository"] == getattr(run.names, kind, "") and entry["address"].startswith(f"{constants.ENDPOINT}/")
-    }
+def earlier_of(run: Run, published: Entries) -> Entries:
+    """What was published before under the same names on the same Hub: it stands while only some kinds are published.
+
+    So does the page that serves these models.
+    """
+    here = {kind: each for kind, each in published.items() if each["address"].startswith(f"{constants.ENDPOINT}/")}
+    same = {kind: each for kind, each in here.items() if each["repository"] == getattr(run.names, kind, "")}
+    return same | {kind: each for kind, each in here.items() if kind == SPACE and "gguf" in same}
 
 
 def _write_card(folder: Path, kind: str, card: str) -> None:
@@ -144,5 +147,5 @@ def _validate(card_class: type[ModelCard], card: str, kind: str) -> None:
     """Let the Hub itself check the card; a card that it refuses is a fault of the templates, and is left to rise."""
     try:
         card_class(card).validate()
-    except (HfHubHTTPError, httpx2.HTTPError) as error:
+    except HUB_ERRORS as error:
         raise explain(error, f"the check of the card of {kind}") from None

@@ -54,7 +54,7 @@ def _space_settings(repo: RepoId, body: dict[str, Any]) -> dict[str, Any]:
         raise bad_request(f'"sdk" must be one of {", ".join(sorted(SPACE_SDKS))}')
     variables = {text(item, "key"): text(item, "value") for item in objects(body, "variables")}
     settings = {"sdk": body["sdk"], "hardware": body.get("hardware"), "sleep_time": body.get("sleepTimeSeconds")}
-    return {**settings, "variables": variables}
+    return {**settings, "variables": variables, "volumes": objects(body, "volumes")}
 
 
 def delete(call: Call) -> Response:

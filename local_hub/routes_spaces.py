@@ -54,7 +54,7 @@ def secrets(call: Call) -> Response:
 
 def restart(call: Call) -> Response:
     repo, meta = call.writable()
-    return _changed(call, repo, spaces.restarted(meta))
+    return _changed(call, repo, spaces.restarted(meta, factory=call.flag("factory")))
 
 
 def pause(call: Call) -> Response:

@@ -1,6 +1,7 @@
 """How far a Space is. Nothing is built or run here: each look at it finds it one stage further.
 
-A test may decide how a build ends: `store.update(repo, ends="BUILD_ERROR", log=["…"])`.
+A test may decide how a build ends: `store.update(repo, ends="BUILD_ERROR", log=["…"])`; with
+`heals=True` it ends well after a factory reboot.
 """
 
 from typing import Any
@@ -35,6 +36,7 @@ def runtime(store: Store, meta: Meta, head: Commit) -> Runtime:
         "gcTimeout": meta.get("sleep_time"),
         "storage": None,
         "replicas": {"current": 1, "requested": 1},
+        "volumes": meta.get("volumes") or None,
     }
 
 
@@ -48,9 +50,13 @@ def looked(meta: Meta, head: Commit) -> Meta:
     return {"built": head["id"], "ahead": _ahead(meta, head)[1:]}
 
 
-def restarted(meta: Meta) -> Meta:
-    """The settings after a restart; `restarts` counts them."""
-    return {"paused": False, "ahead": list(START), "restarts": meta.get("restarts", 0) + 1}
+def restarted(meta: Meta, *, factory: bool = False) -> Meta:
+    """The settings after a restart, or after a factory reboot, which builds anew; `restarts` and `rebuilds` count."""
+    settings: Meta = {"paused": False, "ahead": list(START), "restarts": meta.get("restarts", 0) + 1}
+    if factory:
+        settings |= {"ahead": list(BUILD), "rebuilds": meta.get("rebuilds", 0) + 1}
+        settings |= {"ends": None} if meta.get("heals") else {}
+    return settings
 
 
 def log_lines(meta: Meta, head: Commit) -> list[str]:

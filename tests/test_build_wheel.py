@@ -142,6 +142,30 @@ def test_a_wheel_without_libraries_is_refused(tmp_path: Path) -> None:
         wheel_check.check_wheel(tmp_path / "a.whl", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("library", "words"), [(("glibc", "2.38"), "this is glibc 2.38;"), (("", ""), "this is another C library;")]
+)
+def test_a_machine_whose_wheel_would_not_start_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: tuple[str, str], words: str
+) -> None:
+    monkeypatch.setattr(step.platform, "libc_ver", lambda: library)
+    with pytest.raises(UserError, match=f"built on Debian 12, {words}"):
+        step.build_wheel(tmp_path / "wheel")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wheel_for_another_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = WHEEL.replace("x86_64", "aarch64")
+
+    def pip(words: list[str], *_: Any) -> None:
+        (tmp_path / "wheels").mkdir()
+        (tmp_path / "wheels" / other).touch()
+
+    monkeypatch.setattr(step, "_pip", pip)
+    with pytest.raises(UserError, match=f"^{other}: a Space installs {WHEEL} alone"):
+        step._build(tmp_path, tmp_path)
+
+
 def interpreter(folder: Path, script: str) -> str:
     """A program that stands for Python."""
     path = folder / "python"

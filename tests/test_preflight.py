@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from jobs.config import Export
+from jobs import hub as hub_module
+from jobs import space_files
+from jobs.config import Export, Lora, Train
 from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
-from jobs.estimate import GPUS, cost_table, disk_bytes, parameters, training_flops
+from jobs.estimate import GPUS, adapter_parameters, cost_table, disk_bytes, parameters, training_flops
 from jobs.gguf_export.names import file_name
+from jobs.pipeline_steps import steps
 from jobs.preflight import Preflight
 from local_hub.seeding import seed_all
 from local_hub.testing import RunningHub, running_hub
@@ -57,10 +60,19 @@ def test_parameters_are_those_of_the_real_model() -> None:
 
 
 def test_flops_and_cost_are_the_formulas() -> None:
-    assert training_flops(100, [10, 20], 3) == 2 * 100 * (1 + 2) * 30 * 3
-    table = cost_table(GPUS["h200 (141 GB)"][0] * 1e12 * 0.25 * 3600, "x")
-    assert list(table.columns[0].cells)[-1] == "h200 (141 GB)"
-    assert (list(table.columns[1].cells)[-1], list(table.columns[2].cells)[-1]) == ("1.50", "7.50")
+    assert training_flops(QWEN_3B, [512], Train(epochs=1)) / 512 == pytest.approx(12.75e9, rel=4e-4)
+    small = SimpleNamespace(**vars(QWEN_3B) | {"num_hidden_layers": 1, "tie_word_embeddings": False})
+    weights, attended = parameters(small) - 151936 * 2048, 16 * 128  # embeddings are looked up, not multiplied
+    assert adapter_parameters(small, Lora(r=2, target_modules=("q_proj", "v_proj"))) == 2 * (4096 + 2304)
+    squares, adapter = 10**2 + 20**2, 6 * adapter_parameters(small, Lora())
+    plain = 30 * (4 * weights + adapter) + 6 * squares * attended
+    assert training_flops(small, [10, 20], Train(epochs=3)) == 3 * plain
+    again = training_flops(small, [10, 20], Train(epochs=3), recompute=True)
+    assert again == 3 * (plain + 2 * 30 * weights + 2 * squares * attended)
+    hour = GPUS["h200 (141 GB)"][0] * 1e12 * 0.25 * 3600
+    table = cost_table(hour, 1.5 * hour, "x")
+    assert [list(column.cells)[-1] for column in table.columns] == ["h200 (141 GB)", "1.00", "5.00", "1.50", "7.50"]
+    assert "evaluation, merge, export, ladder and upload come on top" in str(table.caption)
 
 
 def test_the_real_run_is_checked_and_estimated(hub: RunningHub, tmp_path: Path) -> None:
@@ -122,6 +134,23 @@ def test_settings_of_the_evaluation_are_looked_at_before_the_training(tmp_path: 
     with pytest.raises(UserError, match=r"evaluation\.rotations: options are rotated by letter; add it to"):
         preflight(tmp_path, rotations=5, formulations=["cloze"]).evaluation()
     assert preflight(tmp_path, tasks=["research", "arc_easy"]).evaluation() == "research, arc_easy by cloze, letter"
+
+
+def test_what_a_space_needs_is_looked_at_and_made_before_the_first_paid_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"publish.namespace": "demo", "publish.space": True}
+    config = load_config(CONFIGS / "tiny.yaml", values=asked)
+    assert next(folder for _, folder, _ in steps(config, tmp_path)) == "wheel"
+    looked = Preflight(config, tmp_path)
+    monkeypatch.setattr(hub_module, "check_ours", lambda *_: None)
+    assert looked.space() == "demo/footnote-tiny will serve what is published; its wheel can be built here"
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.38"))
+    with pytest.raises(UserError, match=r"Debian 12, this is glibc 2\.38; .*set publish\.space to false"):
+        looked.space()
+    monkeypatch.setattr(space_files, "ROOT", tmp_path)  # as in a job, which has folders of the checkout alone
+    with pytest.raises(UserError, match=r"app\.py: not there; deploy the Space from a whole checkout"):
+        looked.space()
 
 
 def test_questions_with_sources_and_a_judge_need_open_questions(tmp_path: Path) -> None:

@@ -215,18 +215,6 @@ def test_a_commit_that_failed_leaves_the_repository_as_it_was_and_can_be_repeate
     assert done.stdout.splitlines()[-1].split() == ["release", "v1"]
 
 
-def test_a_page_that_cannot_be_deployed_leaves_all_else_published(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def deploy(*_: Any, **__: Any) -> None:
-        raise UserError("demo/page: 402")
-
-    monkeypatch.setattr("jobs.space_deploy.deploy", deploy)
-    run = Run(tmp_path, Repositories(NAMESPACE, NAME), {})
-    with pytest.raises(UserError, match=r"^demo/page: 402; all else is published, as v1\.2$"):
-        sending._deploy(run, sending.Wish((), space="demo/page"), {}, "v1.2")
-
-
 def test_a_file_that_the_hub_does_not_take_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
     run = copy_run(tmp_path)
     with running_hub(tmp_path / "hub", [fail("PUT", r"lfs", status=403, times=99, message="no room left")]) as own:

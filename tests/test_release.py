@@ -10,14 +10,27 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
+from jobs import publish
 from jobs.errors import UserError
 from jobs.release import name_of, release
+from jobs.sending import PUBLISHED_FILE
+from jobs.step import run_step, write_json
 from local_hub.faults import fail, lose_answer
 from local_hub.names import RepoId
 from local_hub.store import TAGS
 from local_hub.testing import RunningHub, running_hub
+from scripts.job_headers import _files, imported
 from tests.publishing import api
 
+BESIDE = {  # modules that what decides reaches, and that decide nothing of it; what they lead to is not looked at
+    "errors, bars and the Hub": {"jobs.errors", "jobs.hub", "jobs.hub_errors", "jobs.progress"},
+    "the page, compared each time with what is there": {"jobs.space_deploy"},
+    "record and read what was made": {"jobs.documents", "jobs.index_of", "jobs.step", "qa.gguf_file"},
+    "constants that a figure of the run has too": {
+        *("jobs.arc", "jobs.data_config", "jobs.decontamination.evidence", "jobs.decontamination.items"),
+        *("jobs.evaluation.built_tasks", "jobs.writers.offline"),
+    },
+}
 KINDS = {"dataset": "dataset", "adapter": "model", "gguf": "model"}
 
 
@@ -135,6 +148,24 @@ def test_a_tag_that_somebody_moved_is_an_error(world: Any) -> None:
     assert at(world, "v1.1") == revisions(world)
 
 
+def test_a_finished_publishing_stands_while_its_tags_do(world: Any, tmp_path: Path) -> None:
+    first = world.published["gguf"]["revision"]
+    change(world, "gguf")
+    tag, entry, out = put(world), world.published["gguf"], tmp_path / "cards"
+    entries = {kind: each | {"tag": tag} for kind, each in world.published.items()}
+    work = lambda folder: write_json(folder / PUBLISHED_FILE, entries) or {}  # noqa: E731
+    run_step("publish", out, arguments={}, inputs={}, work=work)
+    assert publish._still_there(out)
+    api(world.hub).delete_tag(entry["repository"], tag=tag)
+    assert not publish._still_there(out)
+    assert release(world.published, earlier=entries) == tag  # which the step then does
+    assert publish._still_there(out)
+    api(world.hub).delete_tag(entry["repository"], tag=tag)
+    api(world.hub).create_tag(entry["repository"], tag=tag, revision=first)
+    with pytest.raises(UserError, match=rf"-gguf: its tag v1 was put on .* and stands at {first[:12]} now; delete"):
+        publish._still_there(out)
+
+
 def test_a_tag_that_somebody_puts_meanwhile_is_an_error(world: Any) -> None:
     put(world)
     change(world, "gguf")
@@ -155,3 +186,18 @@ def test_other_tags_are_left_alone(world: Any) -> None:
         api(world.hub).create_tag(world.published["gguf"]["repository"], tag=tag)
     assert put(world) == "v1"
     assert (name_of((1, 0)), name_of((3, 10))) == ("v1", "v3.10")
+
+
+def test_the_code_that_decides_what_is_published_is_among_the_arguments() -> None:
+    waiting, reached = ["jobs.cards", "jobs.staging", "jobs.sending", "jobs.release"], set[str]()
+    beside = set().union(*BESIDE.values())
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name.partition(".")[0] not in ("jobs", "qa") or not _files(name):
+            continue
+        reached.add(name)
+        if name not in beside:
+            waiting += [each for path in _files(name) for each in imported(path)]
+    modules = {module.__name__ for module in publish._code()}
+    assert reached - beside - {"jobs", "qa"} == modules
+    assert beside <= reached

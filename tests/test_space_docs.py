@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jobs import build_wheel, wheel_check
+from jobs.space_files import ROOMS, SYSTEM_PACKAGES
 from qa.ask_settings import MOST_TOKENS, QUESTION_CHARACTERS
 from qa.scheduler import Limits
 from space.api import TOOLS
@@ -32,3 +34,12 @@ def test_the_bounds_it_names_are_the_codes() -> None:
 
 def test_the_tools_it_names_are_those_that_are_offered() -> None:
     assert ", ".join(f"`{tool[1:]}`" for tool in TOOLS[:2]) + f" and `{TOOLS[2][1:]}` over MCP" in TEXT
+
+
+def test_what_it_says_of_the_wheel_and_of_the_spaces_files_is_the_codes() -> None:
+    assert {"-DGGML_AVX2=ON", "-DGGML_AVX512=OFF"} < set(build_wheel.CMAKE)
+    assert wheel_check.GLIBC == "2.36"
+    assert "libraries and GLIBC of Debian 12" in TEXT
+    assert all(f"`{room}/`" in TEXT for room in ROOMS)
+    assert SYSTEM_PACKAGES
+    assert "`packages.txt`" in TEXT

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
+from starlette.responses import JSONResponse
 
 from jobs import hub_commit, sending
 from jobs.errors import UserError, run_main
 from jobs.hub import Published, commit_files
 from local_hub.commits import Put, blob_entry
-from local_hub.faults import Fault, fail, lose_answer, too_many
+from local_hub.faults import Fault, OnNth, fail, lose_answer, too_many
 from local_hub.names import RepoId
 from local_hub.testing import RunningHub, running_hub
 from local_hub.upload_faults import cut_upload, drop_answer, exchange, slow_upload
@@ -82,15 +83,37 @@ def commits(hub: RunningHub, weights: Any) -> list[str]:
     return [commit.title for commit in api(hub).list_repo_commits(weights.repository)]
 
 
+def rate_limit(left: int) -> Fault:
+    """429 at the commit with the Hub's own header, which comes with every answer, and another."""
+    headers = {"RateLimit": f'"api";r={left};t=240', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    refusal = JSONResponse({"error": "Too Many Requests"}, 429, headers | {"Retry-After": "5"})
+    return OnNth(lambda: refusal, "POST", COMMIT, 1, 1)
+
+
+def their_commit(hub: RunningHub, weights: Any) -> None:
+    hub.faults.clear()
+    note = blob_entry(hub.store.objects.put_blob(b"theirs"), 6)
+    hub.store.commit(RepoId.parse("model", weights.repository), [Put("note.txt", note)], "A note", "somebody")
+
+
 def by_somebody_else(hub: RunningHub, weights: Any) -> Fault:
     """Another commit lands just before ours is looked at."""
-    repository = RepoId.parse("model", weights.repository)
 
     def fault(method: str, path: str) -> None:
         if method == "POST" and path.endswith("/commit/main"):
-            hub.faults.clear()
-            note = blob_entry(hub.store.objects.put_blob(b"theirs"), 6)
-            hub.store.commit(repository, [Put("note.txt", note)], "A note", "somebody")
+            their_commit(hub, weights)
+
+    return fault
+
+
+def followed_by_somebody(hub: RunningHub, weights: Any) -> Fault:
+    """Ours lands, its answer is lost, and another commit is there when the head is read again."""
+    lost = lose_answer("POST", COMMIT)
+
+    def fault(method: str, path: str) -> Any:
+        if method == "GET" and lost.seen:
+            their_commit(hub, weights)
+        return lost(method, path)
 
     return fault
 
@@ -125,30 +148,32 @@ def damaged(hub: RunningHub, weights: Any) -> Fault:
 
 NOTHING_CHANGED = "nothing was changed there"
 ALWAYS = {"times": 99}
-PASSES: dict[str, Callable[[], Fault]] = {  # what the upload outlives by itself, in one commit
-    **{f"cut at {tenth} %": lambda tenth=tenth: cut_upload(PUT, SIZE * tenth // 100) for tenth in range(10, 101, 10)},
-    "cut five times": lambda: cut_upload(PUT, SIZE // 2, times=5),
-    "429 at preupload": lambda: too_many("POST", PREUPLOAD, 7),
-    "429 at the batch": lambda: too_many("POST", BATCH, 7),
-    "429 at the commit": lambda: too_many("POST", COMMIT, 7),
-    "500 on commit": lambda: fail("POST", COMMIT),
-    "500 on commit, three times": lambda: fail("POST", COMMIT, times=3),
-    "landed, answer lost (504)": lambda: lose_answer("POST", COMMIT),
-    "landed, connection dropped": lambda: drop_answer("POST", COMMIT),
-    "503 when verified": lambda: fail("POST", r"/verify$", 503),
+PASSES: dict[str, tuple[Callable[[], Fault], list[float]]] = {  # what one commit outlives, and the waits that it takes
+    **{f"cut at {tens} %": (lambda tens=tens: cut_upload(PUT, SIZE * tens // 100), [1]) for tens in range(10, 101, 10)},
+    "cut five times": (lambda: cut_upload(PUT, SIZE // 2, times=5), [1, 2, 4, 8, 8]),
+    "429 at preupload": (lambda: too_many("POST", PREUPLOAD, 7), [8.0]),
+    "429 at the batch": (lambda: too_many("POST", BATCH, 7), [8.0]),
+    "429 at the commit": (lambda: too_many("POST", COMMIT, 7), [7.0]),
+    "429 by the other header": (lambda: rate_limit(left=0), [241.0]),
+    "429 with requests left": (lambda: rate_limit(left=3), [5.0]),
+    "500 on commit": (lambda: fail("POST", COMMIT), [2.0]),
+    "500 on commit, three times": (lambda: fail("POST", COMMIT, times=3), [2.0, 10.0, 30.0]),
+    "landed, answer lost (504)": (lambda: lose_answer("POST", COMMIT), []),
+    "landed, connection dropped": (lambda: drop_answer("POST", COMMIT), []),
+    "503 when verified": (lambda: fail("POST", r"/verify$", 503), [1]),
 }
-WAITED = {"429 at preupload": [8.0], "429 at the batch": [8.0], "429 at the commit": [7.0], "500 on commit": [2.0]}
 
 
 @pytest.mark.parametrize("case", PASSES)
 def test_what_passes_ends_in_one_commit(hub: RunningHub, waits: list[float], weights: Any, case: str) -> None:
-    hub.faults[:] = [PASSES[case]()]
+    fault, expected = PASSES[case]
+    hub.faults[:] = [fault()]
     done = send(weights)
     assert hub.faults[0].seen  # type: ignore[attr-defined]
     assert state(hub, weights) == WHOLE
     assert commits(hub, weights) == ["Publish weights", "initial commit"]
     assert done.revision == api(hub).model_info(weights.repository).sha
-    assert waits == WAITED.get(case, waits)
+    assert waits == expected
     assert not send(weights).committed
     assert len(commits(hub, weights)) == 2
 
@@ -178,6 +203,12 @@ ENDS: dict[str, tuple[Callable[[RunningHub, Any], Fault], str, list[str], int]] 
     "right withdrawn": (lambda *_: fail("POST", BATCH, 403), NOTHING, ["403", "may write", NOTHING_CHANGED], 2),
     "deleted meanwhile": (deleted, "deleted", ["is gone", "run the same command again"], 2),
     "moved by somebody": (by_somebody_else, "['note.txt']", ["somebody committed", "'A note'", "nothing of this"], 3),
+    "followed by somebody": (
+        followed_by_somebody,
+        "['README.md', 'note.txt', 'params', 'weights.gguf']",
+        ["somebody committed", "'A note'", "this run's files are in", "before it"],
+        4,
+    ),
 }
 
 
