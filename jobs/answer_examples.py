@@ -1,3 +1,23 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "llama-cpp-python==0.3.36", "numpy==2.4.6", "packaging==26.3", "py3langid==0.4.0", "pydantic==2.14.3",
+#   "pydantic-core==2.50.4", "tqdm==4.70.1",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "1h"
+# secrets = []
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards", "./scripts:/app/scripts"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# env.CMAKE_ARGS = "-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=/app/scripts/llama-core.cmake"
+# env.SKBUILD_BUILD_TARGETS = "llama"
+# ///
+
 """Let the published file answer example questions: `python -m jobs.answer_examples GGUF --out DIR [--questions TEXT…]`.
 
 GGUF is a folder that export made. The file of it that is served answers under the page's own settings, so that the page

@@ -1,3 +1,22 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "bm25s==0.3.16", "datasets==5.2.0", "httpx2==2.16.2", "huggingface-hub==2.4.0", "numpy==2.4.6", "packaging==26.3",
+#   "py3langid==0.4.0", "pyarrow==26.0.1", "pydantic==2.14.3", "pydantic-core==2.50.4", "PyStemmer==3.1.0",
+#   "PyYAML==6.0.3", "rensa==0.5.0", "tqdm==4.70.1", "transformers==5.23.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# ///
+
 """Build the data set: own questions split by document, without sources and with, and ARC with its official splits.
 
     python -m jobs.build_dataset QUESTIONS_DIR --out DIR --tokenizer ID_OR_FOLDER [--passages PASSAGES_DIR]

@@ -1,3 +1,20 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "bm25s==0.3.16", "numpy==2.4.6", "pydantic==2.14.3", "PyStemmer==3.1.0", "tqdm==4.70.1",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "1h"
+# secrets = []
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# ///
+
 """Build the index: passages → a folder that finds the passages which answer a question, by BM25.
 
     python -m jobs.build_index PASSAGES_DIR --out DIR

@@ -1,3 +1,23 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "datasets==5.2.0", "datatrove==0.10.1", "docutils==0.23", "httpx2==2.16.2", "huggingface-hub==2.4.0",
+#   "loguru==0.7.3", "lxml==6.1.3", "markdown-it-py==4.3.0", "mdit-py-plugins==0.7.0", "packaging==26.3",
+#   "protego==0.7.0", "py3langid==0.4.0", "pyarrow==26.0.1", "pydantic==2.14.3", "pydantic-core==2.50.4",
+#   "pylatexenc==2.11", "pypdfium2==5.15.2", "PyYAML==6.0.3", "rich==15.0.0", "tqdm==4.70.1", "trafilatura==2.3.1",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "8h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# ///
+
 """Collect documents from where they are: files, arXiv, the web, the Hub → passages, with what was left out and why.
 
     python -m jobs.collect [PATH...] --out DIR [--arxiv 2106.09685] [--url https://...] [--hub OWNER/NAME]

@@ -1,3 +1,25 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "datasets==5.2.0", "gguf==0.19.0", "httpx2==2.16.2", "huggingface-hub==2.4.0", "llama-cpp-python==0.3.36",
+#   "numpy==2.4.6", "packaging==26.3", "peft==0.21.2", "py3langid==0.4.0", "pyarrow==26.0.1", "pydantic==2.14.3",
+#   "pydantic-core==2.50.4", "PyYAML==6.0.3", "safetensors==0.8.0", "torch==2.13.0", "tqdm==4.70.1",
+#   "transformers==5.23.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards", "./scripts:/app/scripts"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# env.CMAKE_ARGS = "-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=/app/scripts/llama-core.cmake"
+# env.SKBUILD_BUILD_TARGETS = "llama"
+# ///
+
 """Export an adapter as GGUF: `python -m jobs.export_adapter ADAPTER --base DIR --base-gguf DIR --merged DIR …`.
 
 One base in memory then serves both models: llama.cpp puts the adapter on the base's GGUF file (`--lora`). Its factors

@@ -1,3 +1,20 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "huggingface-hub==2.4.0", "numpy==2.4.6", "pydantic==2.14.3", "safetensors==0.8.0", "torch==2.13.0", "tqdm==4.70.1",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "2h"
+# secrets = ["HF_TOKEN"]
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# ///
+
 """Merge an adapter into its base: `python -m jobs.merge BASE ADAPTER --out DIR`.
 
 LoRA, rank-stabilised LoRA and DoRA on any linear layer, computed in float32 and rounded once to the base's own type

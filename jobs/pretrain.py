@@ -1,3 +1,21 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#   "packaging==26.3", "py3langid==0.4.0", "pydantic==2.14.3", "pydantic-core==2.50.4", "PyYAML==6.0.3",
+#   "torch==2.13.0", "tqdm==4.70.1", "transformers==5.23.0",
+# ]
+# [tool.uv]
+# exclude-newer = "2026-11-23T00:00:00Z"
+# [tool.hf-jobs]  # written by scripts/job_headers.py
+# flavor = "cpu-upgrade"
+# timeout = "2h"
+# secrets = []
+# volumes = ["./qa:/app/qa", "./jobs:/app/jobs", "./data_cards:/app/data_cards"]
+# env.PYTHONPATH = "/app"
+# env.PYTHONSAFEPATH = "1"
+# env.UV_WORKING_DIR = "/app"
+# ///
+
 """Train a tiny base model from nothing on the documents: `python -m jobs.pretrain PASSAGES --config FILE --out DIR`.
 
 For the offline loop, where no model can be downloaded: same architecture, template and tokenizer class as Qwen2.5, so

@@ -18,9 +18,23 @@ PACKAGES = (
 
 def command_line() -> str:
     """This process's command as it can be typed again: a step called by the pipeline is made again by the pipeline."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
+    module = main_module()
+    program = ["-m", module.removesuffix(".__main__")] if module else [sys.argv[0]]
     return shlex.join(["python", *program, *sys.argv[1:]])
+
+
+def main_module() -> str | None:
+    """The name by which another process imports what runs here as `__main__`; None where it has none.
+
+    A job starts a copy of a step's file in another folder, beside which nothing else of the project is.
+    """
+    main = sys.modules["__main__"]
+    if spec := getattr(main, "__spec__", None):
+        return spec.name
+    script = Path(getattr(main, "__file__", None) or "-")
+    step = Path(__file__).with_name(script.name)
+    same = script.is_file() and step.is_file() and script.read_bytes() == step.read_bytes()
+    return f"jobs.{step.stem}" if same else None
 
 
 def git_commit() -> str | None:

@@ -76,12 +76,14 @@ def run_step(
     work: Callable[[Path], dict[str, Any]],
     command: str | None = None,
     again: bool = False,
+    goes_on: Callable[[Path, Mapping[str, Any]], bool] | None = None,
 ) -> tuple[StepRecord, bool]:
     """Do `work(folder)` unless `out` already holds its result; returns the record and whether work was done.
 
     `work` writes its artefact into the folder it is given, keeps what it wants to find after a kill under
     `checkpoints/`, and returns its figures (plain JSON values). Arguments are plain JSON values too. `again` does it
-    even where it is done: for what can change outside of the folder.
+    even where it is done: for what can change outside of the folder. `goes_on(folder, claim)` says whether checkpoints
+    under another claim serve this one too; it may raise rather than have them cleared.
     """
     record = StepRecord(name, _plain(arguments), {key: fingerprint(path) for key, path in inputs.items()})
     out = out.resolve() if out.is_symlink() else out  # a link to a larger disk stays one
@@ -94,7 +96,7 @@ def run_step(
     if not again and (done := finished(out)) and done.claim == record.claim:
         tidy(partial, out)
         return done, False
-    with _claimed(partial, record):
+    with _claimed(partial, record, goes_on):
         record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         record.figures = _plain(work(partial))
         record.seconds = round(time.monotonic() - begun, 3)
@@ -192,8 +194,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
-    """The partial folder, for this claim and this process alone; only checkpoints of the same claim stay in it."""
+def _claimed(
+    partial: Path, record: StepRecord, goes_on: Callable[[Path, Mapping[str, Any]], bool] | None
+) -> Iterator[None]:
+    """The partial folder, for this claim and this process alone; only checkpoints that serve the claim stay in it."""
     try:
         partial.mkdir(parents=True, exist_ok=True)
         handle = os.open(partial, os.O_RDONLY)
@@ -203,6 +207,7 @@ def _claimed(partial: Path, record: StepRecord) -> Iterator[None]:
         lock(handle, partial)
         claim = partial / CLAIM_FILE
         same = claim.is_file() and claim.read_text(encoding="utf-8") == _json(record.claim)
+        same = same or (goes_on is not None and goes_on(partial, record.claim))
         if not same:
             claim.write_text("{}", encoding="utf-8")  # killed while it is cleared, the rest belongs to nobody
         clear(partial, keep=(CLAIM_FILE, CHECKPOINTS) if same else (CLAIM_FILE,))

@@ -24,21 +24,27 @@ def load_model(place: str | Path, *, dtype: str = "auto", revision: str = "main"
     the place, where it cannot be loaded, where its files lack a weight, and where they hold one it has no use for.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     from jobs.quiet import quieten
 
     quieten()
+    model = load_whole(place, revision=revision, dtype=dtype)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+
+def load_whole(place: str | Path, **options: Any) -> Any:
+    """The model as transformers loads it with these options; raises `UserError` as `load_model` does."""
+    from transformers import AutoModelForCausalLM
+
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            place, revision=revision, dtype=dtype, output_loading_info=True
-        )
+        model, found = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
     except LOADING_ERRORS as error:
-        raise UserError(f"{place}: cannot be loaded as a model ({reason_of(error)}); check its files") from None
+        what = "install what is missing" if isinstance(error, ImportError) else "check its files"
+        raise UserError(f"{place}: cannot be loaded as a model ({reason_of(error)}); {what}") from None
     for kind, fault in FAULTS.items():
         if names := sorted(found[kind]):
             raise UserError(f"{place}: {len(names)} weights {fault}, such as {names[0]}; check its files")
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return model
 
 
 def few_threads(model: Any) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STEPS = set(
     "collect write_questions build_index pretrain build_dataset train merge export export_adapter ladder "
-    "answer_examples evaluate publish".split()
+    "answer_examples evaluate build_wheel publish".split()
 )
 ROOMS = ("qa", "jobs", "space", "local_hub", "data_cards")
 FORBIDDEN = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jobs.data_config import Writer
 from jobs.writers.pairs import teacher_messages
@@ -21,7 +22,6 @@ INVENTED = {
     "kind": "fact",
     "distractors": ["COCO", "translation", "passages of a corpus"],
 }
-REPLY = json.dumps({"pairs": [INVENTED]})
 STEPS = 50
 
 
@@ -33,18 +33,23 @@ def passage(number: int = 0, text: str = TEXT) -> Passage:
 
 
 def teacher_gguf(folder: Path) -> Path:
-    """The model as a GGUF file of type F16 in `folder`; some 6 seconds."""
+    """The model that replies with `INVENTED`, in `folder` and as a GGUF file of type F16 in it; some 6 seconds."""
+    teach(folder, INVENTED)
+    return tiny_gguf(folder, folder / "teacher.gguf")
+
+
+def teach(folder: Path, pair: dict[str, Any]) -> None:
+    """Save the model that replies with this pair in `folder`; some 4 seconds."""
     import torch
 
     tokenizer = tiny_tokenizer(folder)
     encoder = PromptEncoder.from_transformers(tokenizer)
     model = random_model(tokenizer, width=128).train()
     writer = Writer()
-    completion = encoder.completion(REPLY)
+    completion = encoder.completion(json.dumps({"pairs": [pair]}))
     rows = []
     for number, text in enumerate((TEXT, f"{TEXT} It is document d0.", f"{TEXT} It is document d1.")):
         prompt = encoder.prompt(teacher_messages(passage(number, text), writer.kinds, writer.pairs_per_passage))
         rows.append((torch.tensor([prompt + completion]), torch.tensor([[-100] * len(prompt) + completion])))
     fit(model, lambda step: rows[step % len(rows)], steps=STEPS, rate=3e-3)
     model.eval().save_pretrained(folder)
-    return tiny_gguf(folder, folder / "teacher.gguf")
