@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.paired import own_peak_bytes
 from jobs.config import Train
-from jobs.training_rows import Turns
+from jobs.training_rows import IGNORED, Turns, encode_row
 from qa.records import Record
 
 SEED = 17
@@ -36,6 +36,7 @@ class Taken(Record):
     """From the end of the first step to the end of the last. CPU seconds are user's and system's together."""
 
     tokens: int
+    answer_tokens: int  # by their share in the rows' tokens
     steps: int
     wall_seconds: float
     cpu_seconds: float
@@ -64,7 +65,7 @@ def run(side: str, work: Work, folder: Path) -> Taken:
     trainer.add_callback(clock)
     trainer.train()
     losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
-    return clock.taken(losses)
+    return clock.taken(losses, _answer_share(work))
 
 
 def seed_recipe(work: Work, folder: Path) -> Any:
@@ -105,7 +106,6 @@ def ours(work: Work, folder: Path, *, packing: bool = False) -> Any:
 
     from jobs.training.base_model import load_base
     from jobs.training.trainer import build_trainer
-    from jobs.training_rows import encode_row
     from qa.prompts import PromptEncoder
 
     settings = Train(
@@ -193,10 +193,11 @@ def _clock() -> Any:
                 now = (time.perf_counter(), time.process_time(), state.num_input_tokens_seen, state.global_step)
                 self.marks.append(now)
 
-        def taken(self, losses: tuple[float, ...]) -> Taken:
+        def taken(self, losses: tuple[float, ...], answer_share: float) -> Taken:
             wall, cpu, tokens, steps = (last - first for first, last in zip(*self.marks, strict=True))
             return Taken(
                 tokens=tokens,
+                answer_tokens=round(tokens * answer_share),
                 steps=steps,
                 wall_seconds=wall,
                 cpu_seconds=cpu,
@@ -206,6 +207,17 @@ def _clock() -> Any:
             )
 
     return Clock
+
+
+def _answer_share(work: Work) -> float:
+    """Share of the rows' tokens that are answers."""
+    from transformers import AutoTokenizer
+
+    from qa.prompts import PromptEncoder
+
+    encoder = PromptEncoder.from_transformers(AutoTokenizer.from_pretrained(work.model))
+    labels = [label for row in work.rows for label in encode_row(*row, encoder)["labels"]]
+    return sum(label != IGNORED for label in labels) / len(labels)
 
 
 def _synchronised(device: str) -> None:

@@ -50,9 +50,11 @@ class Models:
             from jobs.shared_model import Helpers
 
             self.helpers = Helpers(self.team)
-        yield
-        if self.helpers:
-            self.helpers.dismiss()
+        try:
+            yield
+        finally:
+            if self.helpers:
+                self.helpers.dismiss()
 
     def help_out(self) -> None:
         """Answer what the leader asks of this process's models; for the others."""
@@ -63,9 +65,10 @@ class Models:
             help_out([load_local(*one) for one in asked], self.team)
 
     def _local(self) -> list[tuple[str, str, str]]:
-        """Kind, name and section of each model that is held in the processes."""
-        named = ((self.writer, "writer"), (self.writer.reader, "writer.reader"))
-        return [(one.kind, one.model, section) for one, section in named if one.kind in LOCAL]
+        """Kind, name and section of each model that is held in the processes, each once."""
+        named = ((self.writer.reader, "writer.reader"), (self.writer, "writer"))
+        sections = {(one.kind, one.model): section for one, section in named if one.kind in LOCAL}
+        return [(*model, section) for model, section in sections.items()]
 
     def _open(self, kind: str, model: str, endpoint: str, section: str) -> Asker:
         from jobs.asker import open_asker

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jobs.errors import UserError
+from jobs.failures import note
 from jobs.step import StepRecord, read_step, run_step
 from jobs.stopping import EXIT, Interrupted
 
@@ -94,6 +95,7 @@ def run_shared(
     inputs: Mapping[str, Path],
     work: Callable[[Path], dict[str, Any]],
     share: Callable[[Path], Any],
+    goes_on: Callable[[Path, Mapping[str, Any]], bool] | None = None,
 ) -> tuple[StepRecord, bool]:
     """`run_step` by the leader; while it works, the others do their `share` in the same folder, then wait for it."""
     if not team.leads:
@@ -105,7 +107,7 @@ def run_shared(
         team.tell(str(folder.resolve()))
         return work(folder)
 
-    record, new = run_step(name, out, arguments=arguments, inputs=inputs, work=lead)
+    record, new = run_step(name, out, arguments=arguments, inputs=inputs, work=lead, goes_on=goes_on)
     if not begun:
         team.tell(NOTHING)
     team.wait()
@@ -117,7 +119,12 @@ def _assist(team: Team, out: Path, share: Callable[[Path], Any]) -> tuple[StepRe
     if place != NOTHING:
         if not Path(place).is_dir():
             raise UserError(f"{place}: process {team.rank} does not see it; use a folder on a disk that all share")
-        share(Path(place))
+        try:
+            share(Path(place))
+        except Exception as error:
+            if _first_to_fail():  # of this the leader sees no more than that it is stopped
+                note(out, error)
+            raise
     team.wait()
     return read_step(out), place != NOTHING
 
@@ -146,8 +153,9 @@ def _speaking_once() -> Iterator[None]:
         _leave(1)
 
 
+@cache
 def _first_to_fail() -> bool:
-    """Whether no other process has failed before. Where the processes have not met, the leader counts as the first."""
+    """Whether no other process failed before this one. Where they have not met, the leader counts as the first."""
     if "torch" not in sys.modules:
         return os.environ["RANK"] == "0"
     try:

@@ -40,9 +40,10 @@ from jobs.arguments import path_argument
 from jobs.config import Train
 from jobs.config_file import load_config
 from jobs.errors import run_main
-from jobs.step import CHECKPOINTS, StepRecord, source_sha256
+from jobs.step import CHECKPOINTS, StepRecord
 from jobs.team import Team, one_voice, run_shared
-from jobs.training.whole import PREFIX
+from jobs.training.distributed import rows_of_one
+from jobs.training.whole import PREFIX, code_sha256, goes_on
 from jobs.training_rows import load_split
 from qa.prompts import PromptEncoder
 
@@ -61,24 +62,25 @@ def train(
     dataset: Path, out: Path, *, base: str, revision: str, settings: Train, max_length: int, seed: int
 ) -> tuple[StepRecord, bool]:
     """Train an adapter of `base` (Hub id or folder) on a data set's training rows into `out`."""
-    from jobs.hub import commit_of
+    from jobs.training.base_model import commit_for
 
-    inputs, team = {"dataset": dataset}, Team.current()
+    inputs, team, asked = {"dataset": dataset}, Team.current(), revision
+    rows_of_one(settings, team.world)
     if Path(base).is_dir():
         inputs["base"] = Path(base)
     else:
-        # Recorded, so that nobody merges into what the branch became later.
-        revision = team.tell(commit_of(base, revision) if team.leads else "")
+        revision = team.tell(commit_for(base, asked, out) if team.leads else "")
     arguments = {
         "base": base,
         "revision": revision,
+        "revision_asked": asked,
         "settings": settings.model_dump(mode="json", exclude=NO_RESULT),
         "max_length": max_length,
         "seed": seed,
         "code": _code(),
     }
     work = partial(_work, _Job(dataset, base, revision, settings, max_length, seed, team))
-    return run_shared(team, "train", out, arguments=arguments, inputs=inputs, work=work, share=work)
+    return run_shared(team, "train", out, arguments=arguments, inputs=inputs, work=work, share=work, goes_on=goes_on)
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ class _Job:
 
 
 def _code() -> str:
-    """SHA-256 of the source that decides the numbers."""
+    """SHA-256 of the code that decides the numbers."""
     from jobs.training import answer_loss, attention, base_model, batches, best_epoch, row_trainer, trainer
 
     parts = answer_loss, attention, base_model, batches, best_epoch, row_trainer, trainer
-    return source_sha256(qa.prompts, jobs.training_rows, *parts)
+    return code_sha256(qa.prompts, jobs.training_rows, *parts)
 
 
 def _work(job: _Job, folder: Path) -> dict[str, Any]:
@@ -109,11 +111,12 @@ def _work(job: _Job, folder: Path) -> dict[str, Any]:
 
     from jobs.training.checkpoints import Saving
     from jobs.training.watch import Curves, watched
+    from jobs.transformers_model import few_threads
 
     saving = Saving(folder, job.settings.checkpoints_to, job.team)
     curves = Curves(folder, job.settings) if job.settings.report_to == "trackio" else None
     trainer, figures = _prepared(job, folder, saving, curves)
-    with watched(folder, trainer, curves):
+    with watched(trainer, curves), few_threads(trainer.model):
         saving.run(trainer)
     if not job.team.leads:
         return {}
@@ -193,7 +196,7 @@ def _tell_of_it(folder: Path, history: list[dict[str, Any]], figures: dict[str, 
     if not learnt(history, figures["best"]):
         print(verdict(history, figures["best"]))
     if job.settings.report_to == "trackio":
-        print(f"curves: {show_command(folder.with_name(folder.name.removesuffix('.partial')))}")
+        print(f"curves: {show_command(folder)}")
 
 
 def main() -> None:

@@ -186,6 +186,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("a spread needs at least two seeds")
+    if options.processes < 1:
+        parser.error("it takes at least one process")
     if missing := [name for name in ("base", "dataset") if not (options.run / name / STEP_FILE).is_file()]:
         raise UserError(f"{options.run / missing[0]}: not there; run `make loop` first, or name a run with --run")
     seeds = range(options.seeds)

@@ -339,6 +339,11 @@ def test_where_the_writer_stands_is_not_told(runs: dict[str, Path]) -> None:
         ),
         ("python -m x --documents '/home/jane doe/my papers' /srv/a", "python -m x --documents '…/my papers' …/a"),
         ("python -m x --from file:///home/jane/a", "python -m x --from …"),
+        (
+            "python -m x --set train.epochs=1 --set train.checkpoints_to=me/a --out b",
+            "python -m x --set train.epochs=1 --out b",
+        ),
+        ("python -m x --set=train.trackio_space=me/curves --out b", "python -m x --out b"),
         (f"python {Path.cwd()}/scripts/demo.py 'a b'", "python scripts/demo.py 'a b'"),
     ],
 )

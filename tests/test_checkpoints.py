@@ -6,18 +6,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
+from jobs import stopping
+from jobs.errors import UserError
 from jobs.step import CHECKPOINTS, CLAIM_FILE, file_sha256
 from jobs.train import NO_RESULT
 from jobs.training import best_epoch, checkpoints
+from jobs.training.heard import end_if_asked
 from jobs.training.whole import (
     WHOLE,
     claim_of,
@@ -27,21 +28,22 @@ from jobs.training.whole import (
     read_mark,
     step_of,
 )
+from tests import training_runs
 from tests.training_runs import (
     EPOCH,
     STEPS,
     KilledError,
     Seen,
+    add_callback,
     kill_at,
     kill_in,
     start,
     tiny_base,
-    tiny_dataset,
     undisturbed_run,
     watch_rows,
 )
 
-ROOT = Path(__file__).parents[1]
+ADAPTER = "adapter_model.safetensors"
 TIMED = ("seconds", "tokens_per_second", "peak_memory_gib", "peak_gpu_gib", "peak_gpu_reserved_gib")
 
 
@@ -92,7 +94,7 @@ def test_killed_at_every_kind_of_moment_it_ends_as_if_undisturbed(tmp_path: Path
     assert record.figures["resumed_from"] == "checkpoint-18"
     assert seen.steps == expected.steps
     assert set(seen.steps) == set(range(1, STEPS + 1))
-    assert file_sha256(out / "adapter_model.safetensors") == file_sha256(undisturbed / "adapter_model.safetensors")
+    assert file_sha256(out / ADAPTER) == file_sha256(undisturbed / ADAPTER)
     assert curve(out) == curve(undisturbed)
     assert [entry["step"] for entry in curve(out) if "eval_loss" in entry] == [0, EPOCH, STEPS]
     assert not (out / CHECKPOINTS).exists()
@@ -115,7 +117,7 @@ def test_packs_and_parts_of_steps_and_epochs_go_on_alike(settings: Any, steps: i
             watch_rows(patch, seen)
             record, _ = start(out, **settings)
         assert (record.figures["steps"], max(seen.steps)) == (steps, steps)
-        adapters.append(file_sha256(out / "adapter_model.safetensors"))
+        adapters.append(file_sha256(out / ADAPTER))
     assert record.figures["resumed_from"] == f"checkpoint-{steps}"  # and not a step more is done
     assert adapters[0] == adapters[1]
 
@@ -163,20 +165,22 @@ def test_a_checkpoint_holds_all_that_going_on_needs_and_nothing_private(killed: 
     assert not (folder.parent / "checkpoint-6" / "best.json").exists()  # no epoch had ended
 
 
-def test_it_goes_on_in_a_folder_that_was_moved_past_a_torn_checkpoint(
-    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_it_goes_on_where_it_and_its_base_were_moved_past_a_torn_checkpoint(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = copy / "checkpoint-9" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     (copy / "checkpoint-12").mkdir()
+    (copy.parent / CLAIM_FILE).write_text('{"arg')  # cut short by a kill
+    shutil.copytree(tiny_base(), tmp_path / "base")
+    monkeypatch.setattr(training_runs, "tiny_base", lambda: tmp_path / "base")
     record, _ = start(tmp_path / "adapter")
     assert record.figures["resumed_from"] == "checkpoint-6"
     said = capsys.readouterr().err
     assert f"{copy / 'checkpoint-9'}: torn (adapter_model.safetensors is not what was saved); passed over" in said
     assert f"{copy / 'checkpoint-12'}: torn (whole.json is missing)" in said
     undisturbed, _ = undisturbed_run()
-    adapter = "adapter_model.safetensors"
-    assert file_sha256(tmp_path / "adapter" / adapter) == file_sha256(undisturbed / adapter)
+    assert file_sha256(tmp_path / "adapter" / ADAPTER) == file_sha256(undisturbed / ADAPTER)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt"])
@@ -212,8 +216,7 @@ def test_a_planted_pickle_is_not_run_even_with_a_forged_mark(name: str, copy: Pa
     assert not sprung.exists()
 
 
-def test_how_a_run_saves_and_shows_itself_may_change() -> None:
-    undisturbed, _ = undisturbed_run()
+def test_how_a_run_saves_and_shows_itself_may_change_on_the_way(copy: Path, tmp_path: Path) -> None:
     other = {
         "checkpoints_per_epoch": 1,
         "gradient_checkpointing": True,
@@ -222,53 +225,83 @@ def test_how_a_run_saves_and_shows_itself_may_change() -> None:
     }
     names = {"checkpoints_to": "demo/x", "trackio_space": "demo/y"}
     assert {*other, *names} == NO_RESULT
-    _, new = start(undisturbed, **other, **names)
+    record, new = start(tmp_path / "adapter", **other)
+    assert (record.figures["resumed_from"], new) == ("checkpoint-9", True)
+    undisturbed, _ = undisturbed_run()
+    assert file_sha256(tmp_path / "adapter" / ADAPTER) == file_sha256(undisturbed / ADAPTER)
+    (tmp_path / "adapter.trackio" / "footnote.db").write_bytes(b"")  # as it is changed when it is shown
+    _, new = start(tmp_path / "adapter", **names)
     assert not new
 
 
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-import pytest
-from transformers import TrainerCallback
-from jobs.errors import run_main
-from tests import training_runs as runs
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"learning_rate": 0.02, "epochs": 3}, r"train\.learning_rate, train\.epochs"),
+        ({"max_length": 127}, r"dataset\.max_length"),
+        ({}, "code"),
+    ],
+)
+def test_checkpoints_of_another_training_are_neither_used_nor_deleted(
+    changed: dict[str, Any], words: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not changed:
+        monkeypatch.setattr("jobs.train._code", lambda: "other")
+    with pytest.raises(UserError, match=rf"adapter.partial: holds step 9 .* another {words}, which would be lost"):
+        start(tmp_path / "adapter", **changed)
+    assert saved_steps(copy) == [6, 9]
+    monkeypatch.undo()
+    record, _ = start(tmp_path / "adapter")
+    assert record.figures["resumed_from"] == "checkpoint-9"
 
-class Stop(TrainerCallback):
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == 4:
+
+def stopped(out: Path, patch: pytest.MonkeyPatch, signalled: Any = None) -> list[int]:
+    """Start, be asked to end by a true signal, and return which steps are saved then.
+
+    By default it comes in an evaluation; `signalled` adds what sends it elsewhere.
+    """
+
+    def in_evaluation() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        end_if_asked()
+
+    with patch.context() as inner:
+        if signalled:
+            add_callback(inner, signalled)
+        else:
+            inner.setattr(checkpoints, "end_if_asked", in_evaluation)
+        with stopping.listen(), pytest.raises(stopping.Interrupted, match="SIGTERM"):
+            start(out)
+    return saved_steps(out.with_name("adapter.partial") / CHECKPOINTS)
+
+
+class Signal(TrainerCallback):
+    """Asks the process to end before so many steps are done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == self.step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-base, dataset, out = map(Path, sys.argv[1:])
-runs.tiny_base, runs.tiny_dataset = lambda: base, lambda: dataset
-runs.add_callback(pytest.MonkeyPatch(), Stop())
-run_main(lambda: runs.start(out))
-"""
 
-
-def test_told_to_end_it_saves_after_the_step_and_says_that_it_can_go_on(tmp_path: Path) -> None:
-    out = tmp_path / "adapter"
-    paths = [str(path) for path in (tiny_base(), tiny_dataset(), out)]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *paths],
-        cwd=ROOT,
-        env=os.environ.copy(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 75, done.stderr
-    assert signal.SIGTERM.name in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert saved_steps(tmp_path / "adapter.partial" / CHECKPOINTS) == [3, 5]
-    seen = Seen()
-    with pytest.MonkeyPatch.context() as patch:
-        watch_rows(patch, seen)
-        record, _ = start(out)
+def test_told_to_end_it_saves_after_the_step_and_leaves_an_evaluation_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     undisturbed, expected = undisturbed_run()
-    assert record.figures["resumed_from"] == "checkpoint-5"
-    assert seen.steps == {step: rows for step, rows in expected.steps.items() if step > 5}
-    adapter = "adapter_model.safetensors"
-    assert file_sha256(out / adapter) == file_sha256(undisturbed / adapter)
-    losses = [[entry["eval_loss"] for entry in curve(folder) if "eval_loss" in entry] for folder in (out, undisturbed)]
-    assert losses[0] == losses[1]
+    out, seen = tmp_path / "adapter", Seen()
+    watch_rows(monkeypatch, seen)
+    monkeypatch.setattr(stopping, "_insist", lambda: None)  # its reminder would reach the next start in this process
+    assert stopped(out, monkeypatch) == []  # before the first step
+    assert stopped(out, monkeypatch, Signal(5)) == [3, 5]
+    assert stopped(out, monkeypatch) == [6, 9]  # at the end of an epoch
+    assert stopped(out, monkeypatch) == [6, 9]  # and at its evaluation again
+    assert stopped(out, monkeypatch, Signal(STEPS)) == [15, 18]  # in the last step
+    assert stopped(out, monkeypatch) == [15, 18]
+    record, _ = start(out)
+    assert record.figures["resumed_from"] == "checkpoint-18"
+    assert record.figures["best"] == json.loads((undisturbed / "step.json").read_text())["figures"]["best"]
+    assert seen.steps == expected.steps
+    assert file_sha256(out / ADAPTER) == file_sha256(undisturbed / ADAPTER)
+    assert curve(out) == curve(undisturbed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +16,10 @@ from jobs import hub_commit
 from jobs.errors import UserError
 from jobs.step import CHECKPOINTS, file_sha256
 from jobs.training.hub_checkpoints import FOLDER, SQUASHED_EVERY, HubCheckpoints, resume_from
-from jobs.training.whole import WHOLE, claim_of, mark_whole, newest_checkpoint, read_mark
+from jobs.training.whole import WHOLE, claim_of, newest_checkpoint, read_mark
 from local_hub.faults import fail
 from local_hub.testing import RunningHub, running_hub
-from tests.training_runs import KilledError, Seen, kill_at, start, undisturbed_run, watch_rows
+from tests.training_runs import KilledError, Seen, fake_checkpoint, kill_at, start, undisturbed_run, watch_rows
 
 CLAIM = {"configuration": "c", "data set": "d", "base": "b", "code": "e"}
 ADAPTER = "adapter_model.safetensors"
@@ -48,13 +48,8 @@ def reach(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
 
 
-def fake(folder: Path, step: int, claim: dict[str, str] = CLAIM) -> Path:
-    checkpoint = folder / f"checkpoint-{step}"
-    (checkpoint / "best").mkdir(parents=True)
-    for name in ("weights", "best/weights"):
-        (checkpoint / name).write_bytes(b"\0" + f"{name} {step}".encode())
-    mark_whole(checkpoint, step, claim)
-    return checkpoint
+def fake(folder: Path, step: int, claim: Mapping[str, str] = CLAIM) -> Path:
+    return fake_checkpoint(folder, step, claim)
 
 
 def send(repository: str, *checkpoints: Path) -> None:

@@ -8,27 +8,34 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from safetensors.torch import load_file
+from torch.distributed import HashStore
 
-from jobs import pipeline
+from jobs import pipeline, shared_model
 from jobs.config import RunConfig, Train
 from jobs.config_file import CONFIGS
-from jobs.data_config import Dataset, Writer
+from jobs.data_config import Dataset, Reader, Writer
 from jobs.errors import UserError
+from jobs.preflight import Preflight
+from jobs.question_models import Models
 from jobs.step import read_step
 from jobs.team import Team
+from jobs.threads import one_thread
 from jobs.train import train
 from jobs.training.distributed import ASKED, rows_of_one, take_over
 from jobs.write_questions import write_questions
+from jobs.writers import teachers
 from qa.prompts import ask_messages
 from qa.records import write_records
 from tests.tiny import tiny_model
-from tests.tiny_teacher import INVENTED, TEXT, passage, teacher_gguf
+from tests.tiny_teacher import INVENTED, TEXT, passage, teach
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = Train(
@@ -110,15 +117,9 @@ def command(world: Path, out: Path) -> list[str]:
 def test_two_processes_train_as_one_does_also_after_a_stop(world: Path, tmp_path: Path) -> None:
     """The first half with the base whole in both, the second with FSDP2, as the configuration for two GPUs says."""
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    train(
-        world / "dataset",
-        alone,
-        base=str(world / "base"),
-        revision="main",
-        settings=SETTINGS,
-        max_length=128,
-        seed=3,
-    )
+    how = {"base": str(world / "base"), "revision": "main", "settings": SETTINGS, "max_length": 128, "seed": 3}
+    with one_thread():
+        train(world / "dataset", alone, **how)
     stopped = in_two("-c", STOPPED, *command(world, shared))
     assert [code for code, _, _ in stopped] == [75, 75], stopped
     assert [errors.count("stopped by") for _, _, errors in stopped] == [1, 0]
@@ -145,10 +146,22 @@ def test_two_processes_train_as_one_does_also_after_a_stop(world: Path, tmp_path
     assert max((adapters[0][name] - adapters[1][name]).abs().max().item() for name in adapters[0]) < 1e-4
 
 
-def test_where_the_leader_fails_the_others_end_and_one_line_says_why(world: Path, tmp_path: Path) -> None:
+FAILING = """
+import sys
+from pathlib import Path
+from jobs.errors import run_main
+from jobs.team import Team, one_voice, run_shared
+def main():
+    team, nothing = Team.current(), lambda folder: {}
+    run_shared(team, "train", Path(sys.argv[1]), arguments={}, inputs={}, work=nothing, share=nothing)
+run_main(one_voice(main))
+"""
+
+
+def test_where_the_leader_fails_the_others_end_and_one_line_says_why(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    ended = in_two("-m", "jobs.train", *command(world, tmp_path / "out"))
+    ended = in_two("-c", FAILING, str(tmp_path / "out"))
     assert [code for code, _, _ in ended] == [2, 1]
     errors = "".join(errors for _, _, errors in ended)
     assert errors.count("error:") == 1
@@ -158,8 +171,6 @@ def test_where_the_leader_fails_the_others_end_and_one_line_says_why(world: Path
 
 def test_what_cannot_be_shared_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows_of_one(SETTINGS, 2) == 2
-    with pytest.raises(UserError, match=r"train\.batch_size: 4 rows cannot be shared out evenly to 3 processes"):
-        rows_of_one(SETTINGS, 3)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setenv(ASKED, "true")
     with pytest.raises(UserError, match=r"train\.quantize: 4bit weights are not sharded"):
@@ -168,6 +179,40 @@ def test_what_cannot_be_shared_is_refused_by_name(monkeypatch: pytest.MonkeyPatc
     assert take_over(SETTINGS, 2)
     assert (os.environ[ASKED], os.environ["ACCELERATE_MIXED_PRECISION"]) == ("false", "no")
     assert not take_over(SETTINGS, 2)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Team, "current", lambda: Team(0, 3))
+    refused = r"train\.batch_size: 4 rows cannot be shared out evenly to 3 processes; set a multiple of 3"
+    how = {"base": "no/base", "revision": "main", "settings": SETTINGS, "max_length": 128, "seed": 3}
+    with pytest.raises(UserError, match=refused):
+        train(tmp_path / "dataset", tmp_path / "adapter", **how)
+    with pytest.raises(UserError, match=refused):
+        dict(Preflight(RunConfig(name="tiny"), tmp_path).checks())["processes"]()
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_the_leader_fails_its_helpers_are_let_go_and_hold_each_model_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, loaded = HashStore(), []
+
+    def load(*named: str) -> SimpleNamespace:
+        loaded.append(named)
+        return SimpleNamespace(identity=named)
+
+    monkeypatch.setattr(shared_model, "meeting_place", lambda: store)
+    monkeypatch.setattr(teachers, "load_local", load)
+    writer = Writer(kind="transformers", model="m", reader=Reader(kind="transformers", model="m"))
+    helper = Thread(target=Models(writer, Team(1, 2)).help_out, daemon=True)
+    helper.start()
+    with pytest.raises(UserError, match="no budget"), Models(writer, Team(0, 2)).helped():
+        raise UserError("no budget")
+    helper.join(20)
+    assert not helper.is_alive()
+    assert loaded == [("transformers", "m", "writer")]
 
 
 TEACHING = """
@@ -194,7 +239,7 @@ def test_two_processes_ask_a_teacher_and_write_the_same_questions(tmp_path: Path
         "evidence": "It trains two small matrices beside every linear layer of the network.",
     }
     (tmp_path / "teacher").mkdir()
-    teacher_gguf(tmp_path / "teacher", right)
+    teach(tmp_path / "teacher", right)
     texts = (TEXT, f"{TEXT} It is document d0.", f"{TEXT} It is document d1.")
     passages = [passage(number, text) for number, text in enumerate(texts)]
     (tmp_path / "passages").mkdir()

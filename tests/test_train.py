@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
-from jobs.step import CHECKPOINTS, file_sha256, read_step
+from jobs.step import CHECKPOINTS, CLAIM_FILE, file_sha256, read_step
 from jobs.train import train
+from jobs.training import base_model
 from jobs.training_rows import IGNORED, encode_row, load_split
 from qa.prompts import PromptEncoder, ask_messages
 from tests.tiny import tiny_model
-from tests.training_runs import SETTINGS, start, tiny_base, tiny_dataset, undisturbed_run, write_rows
+from tests.training_runs import SETTINGS, fake_checkpoint, start, tiny_base, tiny_dataset, undisturbed_run, write_rows
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,6 +164,40 @@ def test_modules_that_the_base_has_not_are_named(base: Path, dataset: Path, tmp_
     settings = SETTINGS.model_copy(update={"lora": SETTINGS.lora.model_copy(update={"target_modules": ("foo",)})})
     with pytest.raises(UserError, match=r"target_modules: the base has no module named foo"):
         train(dataset, tmp_path / "out", base=str(base), revision="main", settings=settings, max_length=128, seed=1)
+
+
+def test_a_base_that_lacks_a_weight_is_not_trained_with_a_random_one(base: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    weights, name = load_file(base / "model.safetensors"), "model.layers.1.mlp.up_proj.weight"
+    torn = {other: weight for other, weight in weights.items() if other != name}
+    for tensors, words in ((torn, f"such as {name}"), (weights | {name: torch.ones(5, 7)}, "cannot be loaded")):
+        save_file(tensors, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+        assert words in refused(dataset, str(tmp_path / "base"), tmp_path / "out")
+
+
+def test_a_package_that_is_missing_is_named(
+    base: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("needs bitsandbytes")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", missing)
+    assert "(needs bitsandbytes); install what is missing" in refused(dataset, str(base), tmp_path / "out")
+
+
+def test_the_hub_is_asked_only_for_a_commit_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_model, "commit_of", lambda base, asked: f"{base} {asked}")
+    commit, out, partial = "ab" * 20, tmp_path / "out", tmp_path / "out.partial"
+    assert base_model.commit_for("demo/base", commit, out) == commit
+    assert base_model.commit_for("demo/base", "main", out) == "demo/base main"
+    begun = {"arguments": {"base": "demo/base", "revision_asked": "main", "revision": commit}}
+    partial.mkdir()
+    (partial / CLAIM_FILE).write_text(json.dumps(begun))
+    assert base_model.commit_for("demo/base", "main", out) == "demo/base main"  # nothing was saved
+    fake_checkpoint(partial / CHECKPOINTS, 3, {})
+    assert base_model.commit_for("demo/base", "main", out) == commit
+    assert base_model.commit_for("demo/base", "v2", out) == "demo/base v2"
+    assert base_model.commit_for("demo/other", "main", out) == "demo/other main"
 
 
 def test_a_data_set_that_is_not_there_is_named(base: Path, tmp_path: Path) -> None:

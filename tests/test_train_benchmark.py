@@ -12,6 +12,9 @@ from rich.console import Console
 from benchmarks import train_recipes as bench
 from benchmarks.train_recipes import Setting
 from benchmarks.train_sides import Taken, Work, run
+from jobs.config import Train
+from jobs.estimate import training_flops
+from tests.test_preflight import QWEN_3B
 from tests.tiny import tiny_model
 
 STEPS = 2
@@ -33,6 +36,7 @@ def taken(work: Work, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tak
 def made(tokens: int, wall: float, cpu: float, *losses: float, rate: float = 0.0) -> Taken:
     return Taken(
         tokens=tokens,
+        answer_tokens=tokens // 10,
         steps=3,
         wall_seconds=wall,
         cpu_seconds=cpu,
@@ -45,6 +49,8 @@ def made(tokens: int, wall: float, cpu: float, *losses: float, rate: float = 0.0
 def test_every_side_takes_the_same_steps_on_the_same_rows(taken: dict[str, Taken], work: Work) -> None:
     assert {side: found.steps for side, found in taken.items()} == dict.fromkeys(taken, STEPS)
     ours = taken["ours"].tokens
+    answers = taken["ours"].answer_tokens / ours
+    assert 0 < answers < 0.5
     for side in ("seed", "trl"):  # rows in another order, each with the line's end that the template puts after it
         assert taken[side].tokens == pytest.approx(ours, rel=0.15)
     assert max(found.tokens for found in taken.values()) < 0.9 * STEPS * work.batch * work.max_length  # no padding
@@ -69,8 +75,19 @@ def test_the_table_tells_medians_and_what_lies_between() -> None:
     assert last == "3 100 25.0 40.0 4 2.5 9.00 (8.00–10.00) 2.00 2.000 to 1.000".split()
 
 
+def test_goals_stand_with_what_came_of_them() -> None:
+    found = [{"seed": made(100, 20.0, 40.0), "trl": made(100, 3.0, 5.0), "ours": made(100, 2.0, 4.0)}]
+    seed, trl = bench.goals(found, Setting())
+    assert seed.endswith("10.00 times the tokens a CPU second; 5.0 is the goal: met")
+    assert trl.endswith("1.25 times the tokens a CPU second; 1.3 is the goal: MISSED")
+    assert not bench.goals(found, Setting("cuda", "3b", "4bit"))
+
+
 def test_on_a_gpu_utilisation_is_of_the_rate_measured_beside_it() -> None:
-    mine = [made(1000, 1.0, 1.0, rate=4 * 12.75e12)]
+    head = 4 * 151_936 * 2048  # of a token: forward and backward
+    assert sum(bench.FLOP["3b"]) == pytest.approx(training_flops(QWEN_3B, [512], Train(epochs=1)) / 512, rel=2e-3)
+    assert bench.FLOP["3b"][1] == pytest.approx(head, rel=5e-3)
+    mine = [made(1000, 1.0, 1.0, rate=4 * (11.50e12 + 0.124e12))]  # a tenth of the tokens are answers
     assert bench.utilisation(mine, "3b") == "25 %"
     assert bench.utilisation(mine, "small") == "–"
     assert Setting("cuda", "3b", "4bit").sides == ("ours", "packed")

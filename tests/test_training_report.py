@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import stopping
 from jobs.config import Train
 from jobs.rows import row_of, write_rows
-from jobs.step import read_step
-from jobs.threads import one_thread
+from jobs.step import file_sha256, read_step
 from jobs.train import train
-from jobs.training.report import learnt, render, verdict, write_report
+from jobs.training.heard import EvaluationEndedError
+from jobs.training.report import learnt, plot_losses, render, verdict, write_report
 from qa.statistics import wilson
 from tests.runs import question
 from tests.tiny import tiny_model
@@ -80,6 +82,14 @@ def test_what_was_not_learnt_is_told_as_such() -> None:
     assert "Try another `train.learning_rate`" in text
 
 
+def test_its_command_says_nothing_of_where_the_run_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ["--set", "train.checkpoints_to=demo/kept", "--set", "train.trackio_space=demo/curves"]
+    monkeypatch.setattr(sys, "argv", ["train.py", "data", *kept, "--set", "train.epochs=2", "--out", "adapter"])
+    text = render(history(), FIGURES, base="x/y", settings=SETTINGS)
+    assert "data --set train.epochs=2 --out adapter" in text
+    assert "demo/" not in text
+
+
 def test_its_tables_hold_data_course_settings_and_machine() -> None:
     text = render(history(), FIGURES, base="Qwen/Qwen2.5-3B-Instruct", settings=SETTINGS)
     for line in (
@@ -105,6 +115,28 @@ def test_without_questions_it_says_so_and_no_cell_is_empty() -> None:
     assert "| epoch | step | training loss | validation loss |\n|--:|--:|--:|--:|\n" in text
 
 
+def test_a_number_of_questions_that_changed_on_the_way_is_told_of_the_evaluations_that_had_some(tmp_path: Path) -> None:
+    def told(*unasked: int, counts: dict[int, int] | None = None) -> str:
+        entries = history()
+        for entry in (entry for entry in entries if "eval_loss" in entry):
+            for name in [name for name in entry if name.startswith("eval_accuracy") and entry["step"] in unasked]:
+                del entry[name]
+            if counts and entry["step"] not in unasked:
+                entry["eval_accuracy_questions"] = counts[entry["step"]]
+        if counts:
+            plot_losses(entries, BEST, tmp_path / "loss.png")
+        return render(entries, FIGURES, base="x/y", settings=SETTINGS)
+
+    assert "label, 25.0 % were right before training." in told(8)
+    assert "| 2, kept | 8 | 1.850 | 1.250 | – |" in told(8)
+    kept = f"72.5 % (95 % interval {' to '.join(f'{100 * bound:.1f} %' for bound in wilson(29, 40))})"
+    assert f"label, {kept} were right at the kept epoch." in told(0, 4)
+    assert "label, none was asked before training or at the kept epoch." in told(0, 8)
+    text = told(4, counts={0: 40, 4: 9, 8: 9})
+    assert "Of 9 to 40 validation questions" in text
+    assert "validation loss | right of 9 to 40 |" in text
+
+
 def test_tables_are_whole(tmp_path: Path) -> None:
     write_report(tmp_path, history(), FIGURES, base=str(tmp_path), settings=SETTINGS)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -124,11 +156,34 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [row_of(question(number, task="research")) for number in range(8)]
     for split, count in (("train", 8), ("validation", 4)):
         write_rows(folder / "dataset" / "research_qa" / f"{split}.parquet", rows[:count])
-    settings = Train(epochs=1, dtype="float32", gradient_checkpointing=False, learning_rate=1e-2, report_to="none")
-    out, base = folder / "adapter", str(folder / "base")
-    with one_thread():
-        train(folder / "dataset", out, base=base, revision="main", settings=settings, max_length=256, seed=1)
-    return out
+    start(folder)
+    return folder / "adapter"
+
+
+def start(folder: Path, out: str = "adapter", **changed: Any) -> None:
+    named = {"dtype": "float32", "gradient_checkpointing": False, "report_to": "none"}
+    settings = Train(epochs=1, learning_rate=1e-2, **named, **changed)
+    arguments = {"base": str(folder / "base"), "revision": "main", "max_length": 256, "seed": 1}
+    train(folder / "dataset", folder / out, settings=settings, **arguments)
+
+
+def test_stopped_among_its_questions_it_goes_on_with_none(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(9))
+
+    def heard() -> None:
+        if next(calls) == 1:  # the second evaluation's
+            raise EvaluationEndedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.training.accuracy.end_if_asked", heard)
+        with pytest.raises(stopping.Interrupted):
+            start(run.parent, "again")
+    start(run.parent, "again", accuracy_questions=0)
+    again = run.parent / "again"
+    assert read_step(again).figures["best"] == read_step(run).figures["best"]
+    assert file_sha256(again / "adapter_model.safetensors") == file_sha256(run / "adapter_model.safetensors")
+    evaluations = [entry for entry in json.loads((again / "log_history.json").read_text()) if "eval_loss" in entry]
+    assert [("eval_accuracy" in entry, entry["step"]) for entry in evaluations] == [(True, 0), (False, 2)]
 
 
 def test_a_real_run_measures_before_and_after_each_epoch(run: Path) -> None:

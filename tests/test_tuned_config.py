@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from jobs.config_file import CONFIGS, load_config
 from scripts.sweep import CLAIMS, RATE, RECIPE, VARIED, Trial, table, verdict, verdicts
+from scripts.sweep import main as sweep
 
 FIRST, TUNED = (load_config(CONFIGS / f"{name}.yaml") for name in ("qwen2.5-3b", "qwen2.5-3b-tuned"))
 TEXT = (CONFIGS / "qwen2.5-3b-tuned.yaml").read_text(encoding="utf-8")
@@ -43,6 +45,16 @@ def test_its_learning_rate_is_one_that_the_sweep_has_tried() -> None:
     assert VARIED["the tuned values"]["learning_rate"] == pytest.approx(times * RATE)
     assert VARIED["the tuned values"]["warmup_ratio"] == TUNED.train.warmup_ratio
     assert RECIPE["lora"] == FIRST.train.lora.model_dump(include=set(RECIPE["lora"]))
+
+
+@pytest.mark.parametrize("words", [["--seeds", "1"], ["--processes", "0"]])
+def test_a_sweep_of_nothing_is_refused(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        sweep()
+    assert "at least" in capsys.readouterr().err
 
 
 def test_every_claim_compares_settings_of_the_sweep() -> None:

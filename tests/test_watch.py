@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import RepositoryNotFoundError
 from transformers import AutoTokenizer
 
 from jobs.config import Train
 from jobs.errors import UserError
 from jobs.evaluation.likelihood import TransformersBackend
 from jobs.rows import row_of, write_rows
-from jobs.training import curves_space
 from jobs.training.accuracy import ValidationAccuracy, validation_questions
-from jobs.training.curves_space import CurvesSpace
+from jobs.training.heard import EvaluationEndedError
 from jobs.training.watch import LAST, Curves, Measure, show_command, watched
 from qa.choices import ChoicePrompt
 from qa.statistics import wilson
@@ -75,7 +73,9 @@ def test_questions_are_of_each_task_alike_and_the_same_ones_each_time(tmp_path: 
     assert validation_questions(tmp_path / "nothing", 9, seed=3) == []
 
 
-def test_accuracy_is_the_evaluations_and_leaves_no_trace(tokenizer: Any, tmp_path: Path) -> None:
+def test_accuracy_is_the_evaluations_and_leaves_no_trace(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = random_model(tokenizer).train()
     asked = validation_questions(dataset(tmp_path), 9, seed=1)
     watcher = ValidationAccuracy(asked, tokenizer)
@@ -89,6 +89,9 @@ def test_accuracy_is_the_evaluations_and_leaves_no_trace(tokenizer: Any, tmp_pat
     backend = TransformersBackend(model, tokenizer)
     expected = backend.option_logprobs(ChoicePrompt("letter").items(backend.encoder, asked))
     backend.close()
+    monkeypatch.setattr("jobs.stopping.asked", lambda: True)
+    with pytest.raises(EvaluationEndedError):
+        watcher.scores(model)
     assert torch.tensor(scores) == pytest.approx(torch.tensor(expected), abs=1e-4)
     right = sum(row.index(max(row)) == one.gold for row, one in zip(expected, asked, strict=True))
     assert entry["eval_accuracy"] == right / 9
@@ -158,7 +161,7 @@ def test_a_full_gpu_is_the_users_matter_and_says_what_to_set(tmp_path: Path) -> 
         state=state_of(step=4), args=args(tmp_path), model=SimpleNamespace(is_gradient_checkpointing=False)
     )
     said = "CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total capacity of 23.6 GiB"
-    with pytest.raises(UserError) as caught, watched(tmp_path, trainer, None):
+    with pytest.raises(UserError) as caught, watched(trainer, Curves(tmp_path / "run.partial", Train())):
         greet_and_raise(torch.OutOfMemoryError(said))
     words = str(caught.value)
     assert "at step 5 (peak " in words
@@ -166,18 +169,18 @@ def test_a_full_gpu_is_the_users_matter_and_says_what_to_set(tmp_path: Path) -> 
     assert "no checkpoint was written yet; set train.gradient_checkpointing: true" in words
     assert "train.batch_size" in words
     assert "train.quantize: 4bit" in words
-    assert (tmp_path / "trackio.log").read_text() == "a greeting\n"
-    with pytest.raises(RuntimeError, match="shapes"), watched(tmp_path, trainer, None):
+    assert (tmp_path / "run.trackio" / "trackio.log").read_text() == "a greeting\n"
+    with pytest.raises(RuntimeError, match="shapes"), watched(trainer, None):
         raise RuntimeError("shapes differ")  # of another kind: left to rise
 
 
 def logged(folder: Path) -> list[tuple[int, dict[str, float]]]:
-    with sqlite3.connect(folder / "trackio" / "footnote.db") as base:
+    with sqlite3.connect(folder / "footnote.db") as base:
         rows = base.execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
     return [(step, json.loads(metrics)) for step, metrics in rows]
 
 
-def test_curves_of_a_resumed_run_hold_each_step_once_in_its_own_folder(tmp_path: Path) -> None:
+def test_curves_of_a_resumed_run_hold_each_step_once_in_one_place(tmp_path: Path) -> None:
     first = {"eval_loss": 3.0, "eval_accuracy": 0.25, "step": 0}
     losses = [{"loss": 2.0 - step, "tokens_per_second": 50.0, "step": step} for step in range(1, 4)]
     for name, known in (("a.partial", 0), ("b.partial", 0), ("a.partial", 2)):  # the third goes on from step 2
@@ -190,63 +193,11 @@ def test_curves_of_a_resumed_run_hold_each_step_once_in_its_own_folder(tmp_path:
             state.log_history.append(entry)
             (curves.on_evaluate if "eval_loss" in entry else curves.on_log)(None, state, None)
         curves.close()
-    for name in ("a.partial", "b.partial"):
+        assert not list(folder.iterdir())
+    for name in ("a.trackio", "b.trackio"):
         found = logged(tmp_path / name)
         assert [step for step, _ in found] == [0, 1, 2, 3]
         assert found[0][1] == {"validation/loss": 3.0, "validation/accuracy": 0.25}
         assert found[3][1] == {"train/loss": -1.0, "train/tokens_per_second": 50.0}
-    assert show_command(Path("runs/x/adapter")) == "TRACKIO_DIR=runs/x/adapter/trackio trackio show --project footnote"
-
-
-class FakeHub:
-    """Records what is asked of the Hub; there is no Space yet."""
-
-    def __init__(self, asked: list[tuple[str, Any, dict[str, Any]]]) -> None:
-        self.asked = asked
-
-    def space_info(self, name: str) -> None:
-        raise RepositoryNotFoundError("no such Space", response=SimpleNamespace(headers={}, request=None))
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *values, **named: self.asked.append((name, values, named))
-
-
-def test_a_space_is_private_reads_a_bucket_and_is_given_no_secret(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked: list[tuple[str, Any, dict[str, Any]]] = []
-    monkeypatch.setattr(curves_space, "HfApi", lambda: FakeHub(asked))
-    monkeypatch.setenv("HF_TOKEN", "hf_" + "cUrve0123456789ab")
-    with sqlite3.connect(tmp_path / "footnote.db") as base:
-        base.execute("CREATE TABLE metrics (step INTEGER)")
-    space = CurvesSpace("demo/curves", tmp_path)
-    space.start()
-    space.close()
-    names = [name for name, _, _ in asked]
-    assert names[:4] == ["create_bucket", "create_repo", "create_commit", "batch_bucket_files"]
-    made = {name: named for name, _, named in asked}
-    assert made["create_bucket"]["private"]
-    assert made["create_repo"]["private"]
-    assert "space_secrets" not in made["create_repo"]
-    assert made["create_repo"]["space_volumes"][0].mount_path == "/data"
-    assert "cUrve" not in repr(asked)
-    assert asked[-1][2]["add"][0][1] == "trackio/footnote.db"
-
-
-def test_a_hub_that_does_not_answer_is_told_once_and_ends_nothing(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    space = CurvesSpace("demo/curves", tmp_path)
-    space._turn()
-    space._turn()
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("the curves are not shown in the Space, and training goes on: demo/curves: ")
-
-
-@pytest.mark.parametrize(
-    ("tags", "private", "word"), [([], True, "another Space"), ([curves_space.TAG], False, "public")]
-)
-def test_a_foreign_or_public_space_is_left_alone(tags: list[str], private: bool, word: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=word):
-        CurvesSpace("demo/curves", tmp_path)._check(SimpleNamespace(tags=tags, private=private))
+    words = "TRACKIO_DIR=runs/x/adapter.trackio trackio show --project footnote"
+    assert show_command(Path("runs/x/adapter")) == show_command(Path("runs/x/adapter.partial")) == words

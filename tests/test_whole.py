@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from jobs.errors import UserError
-from jobs.training.whole import KEPT, WHOLE, mark_whole, newest_checkpoint, remove_older, step_of
+from jobs.training.whole import KEPT, WHOLE, code_sha256, newest_checkpoint, newest_marked, remove_older, step_of
+from tests.training_runs import fake_checkpoint
 
 CLAIM = {"configuration": "c", "data set": "d", "base": "b", "code": "e"}
 
 
-def fake(folder: Path, step: int, claim: dict[str, str] = CLAIM) -> Path:
-    checkpoint = folder / f"checkpoint-{step}"
-    (checkpoint / "best").mkdir(parents=True)
-    for name in ("a.bin", "best/b.bin"):
-        (checkpoint / name).write_text(f"{name} {step}")
-    mark_whole(checkpoint, step, claim)
-    return checkpoint
+def fake(folder: Path, step: int, claim: Mapping[str, str] = CLAIM) -> Path:
+    return fake_checkpoint(folder, step, claim)
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -35,9 +33,9 @@ def _append(path: Path) -> None:
     [
         (lambda at: (at / WHOLE).unlink(), "whole.json is missing"),
         (lambda at: (at / WHOLE).write_text('{"schema": 1'), "whole.json is missing"),
-        (lambda at: (at / "a.bin").unlink(), "a.bin is missing"),
-        (lambda at: _append(at / "best" / "b.bin"), "best/b.bin is not what was saved"),
-        (lambda at: (at / "a.bin").write_text("a.bin 7x"), "a.bin is not what was saved"),
+        (lambda at: (at / "weights").unlink(), "weights is missing"),
+        (lambda at: _append(at / "best" / "weights"), "best/weights is not what was saved"),
+        (lambda at: (at / "weights").write_text("weights 7xx"), "weights is not what was saved"),
         (lambda at: (at / "c.bin").write_text(""), "c.bin was not saved with it"),
     ],
 )
@@ -72,3 +70,24 @@ def test_the_last_two_are_kept_and_what_is_being_read(tmp_path: Path) -> None:
     ]  # by number: 12 is newer than 9
     remove_older(tmp_path, None)
     assert steps_in(tmp_path) == [9, 12]
+
+
+def test_the_newest_mark_counts_by_number(tmp_path: Path) -> None:
+    assert newest_marked(tmp_path / "none") is None
+    for step in (9, 10):
+        fake(tmp_path, step)
+    (tmp_path / "checkpoint-11").mkdir()
+    assert newest_marked(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_comments_are_no_part_of_the_code(tmp_path: Path) -> None:
+    module = ModuleType("module")
+    module.__file__ = str(tmp_path / "module.py")
+
+    def sha256(text: str) -> str:
+        (tmp_path / "module.py").write_text(text)
+        return code_sha256(module)
+
+    bare = sha256("def f(x):\n    return x + 1\n")
+    assert sha256('"""Of f."""\n\ndef f(x):\n    """One more."""\n    return x + 1  # not 2\n') == bare
+    assert sha256("def f(x):\n    return x + 2\n") != bare

@@ -6,7 +6,7 @@ what a SIGKILL would leave. Other tests send true signals to a true process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 from jobs.config import Train
 from jobs.step import StepRecord
 from jobs.train import train
+from jobs.training.whole import mark_whole
 from qa.prompts import ask_messages
 from tests.tiny import tiny_model
 
@@ -83,18 +84,21 @@ def tiny_dataset() -> Path:
     return folder
 
 
-def start(out: Path, max_length: int = 128, **settings: Any) -> tuple[StepRecord, bool]:
-    """Train into `out`, or go on. On busy cores a second thread costs more than it saves."""
-    import torch
+def fake_checkpoint(folder: Path, step: int, claim: Mapping[str, str]) -> Path:
+    """A whole checkpoint of two small files that no model is in."""
+    checkpoint = folder / f"checkpoint-{step}"
+    (checkpoint / "best").mkdir(parents=True)
+    for name in ("weights", "best/weights"):
+        (checkpoint / name).write_bytes(b"\0" + f"{name} {step}".encode())
+    mark_whole(checkpoint, step, claim)
+    return checkpoint
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+
+def start(out: Path, max_length: int = 128, **settings: Any) -> tuple[StepRecord, bool]:
+    """Train into `out`, or go on."""
     changed = SETTINGS.model_copy(update=settings)
     base, dataset = tiny_base(), tiny_dataset()
-    try:
-        return train(dataset, out, base=str(base), revision="main", settings=changed, max_length=max_length, seed=3)
-    finally:
-        torch.set_num_threads(threads)
+    return train(dataset, out, base=str(base), revision="main", settings=changed, max_length=max_length, seed=3)
 
 
 @cache

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from jobs.evaluation.packing import batches
 from jobs.progress import progress
+from jobs.training.heard import end_if_asked
 from qa.choices import ChoicePrompt, pick
 from qa.prompts import END_OF_TEXT, PromptEncoder
 from qa.records import Question, parse_record
@@ -87,6 +88,7 @@ class ValidationAccuracy(TrainerCallback):
         model.eval()
         with torch.no_grad():
             for part in parts if hidden else progress(parts, "accuracy", unit="batch"):
+                end_if_asked()
                 table = self._last(model, [self.prompts[number] for number in part])
                 found |= {number: row[self.labels[number]].tolist() for number, row in zip(part, table, strict=True)}
         model.train(training)

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from jobs.config import Train
 from jobs.errors import UserError, first_line
+from jobs.hub import commit_of
+from jobs.placing import CHECKPOINTS, beside
 from jobs.team import Team
 from jobs.training.distributed import shard, take_over
+from jobs.training.whole import arguments_in, newest_marked
+from jobs.transformers_model import load_whole
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def commit_for(base: str, asked: str, out: Path) -> str:
+    """The commit of a base on the Hub that is trained: what the training in `out` began with, or what is asked for.
+
+    It is recorded, so that nobody merges into what the branch became later. Where it is known the Hub is not asked.
+    """
+    partial = beside(out, "partial")
+    if newest_marked(partial / CHECKPOINTS):
+        known = arguments_in(partial)
+        if (known.get("base"), known.get("revision_asked")) == (base, asked):
+            return known["revision"]
+    return asked if _COMMIT.fullmatch(asked) else commit_of(base, asked)
 
 
 def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
     """Tokenizer and model of the base; anything but a Qwen2-like architecture is refused by name."""
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers import AutoTokenizer, BitsAndBytesConfig
 
     check_base(base, revision)
     team = Team.current()
@@ -29,9 +49,9 @@ def load_base(base: str, revision: str, settings: Train) -> tuple[Any, Any]:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(base, revision=revision, **options)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{base}: cannot be loaded ({first_line(error)}); check its files") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{base}: its tokenizer cannot be loaded ({first_line(error)}); check its files") from None
+    model = load_whole(base, revision=revision, **options)
     if sharded:
         shard(model, team)
     return tokenizer, model

@@ -36,14 +36,15 @@ class KeepBestEpoch(TrainerCallback):
             raise UserError(f"validation loss is {loss} at step {state.global_step}: lower train.learning_rate")
         if state.global_step and (self.record is None or loss < self.record["loss"]):
             self.record = {"loss": loss, "epoch": state.epoch, "step": state.global_step}
+            self.kept = saved_at(args, state)  # it is saved next, or was before it could be evaluated
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.record is None or not self.team.leads:
             return
         checkpoint = saved_at(args, state)
-        source = checkpoint if self.record["step"] == state.global_step else self.kept
-        self.kept = checkpoint / BEST
-        self.kept.mkdir(exist_ok=True)
-        for name in FILES:
-            shutil.copyfile(source / name, self.kept / name)
+        best = checkpoint / BEST
+        best.mkdir(exist_ok=True)
+        for name in FILES if self.kept != best else ():
+            shutil.copyfile(self.kept / name, best / name)
+        self.kept = best
         write_json(checkpoint / RECORD, self.record)

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerState
 
 from jobs import stopping
 from jobs.step import CHECKPOINTS, CLAIM_FILE
 from jobs.team import Team
 from jobs.training.best_epoch import KeepBestEpoch
+from jobs.training.heard import EvaluationEndedError, end_if_asked
 from jobs.training.hub_checkpoints import HubCheckpoints, resume_from
-from jobs.training.whole import NOT_KEPT, Claim, claim_of, mark_whole, remove_older, saved_at
+from jobs.training.whole import NOT_KEPT, Claim, claim_of, mark_whole, remove_older, saved_at, step_of
 
 ADAPTER, STATE = "adapter_model.safetensors", "trainer_state.json"
 
@@ -41,36 +44,80 @@ class Saving:
 
     def run(self, trainer: Any) -> None:
         """Train to the end. Asked to stop, raises `Interrupted` with the last step saved."""
-        trainer.args.eval_on_start = self.resume is None
+        saved = TrainerState.load_from_json(str(self.resume / STATE)) if self.resume else None
         with stopping.deferred(), self.hub or nullcontext():
-            if self.resume and (saved := _ended(self.resume)):
-                trainer.state = saved  # the trainer would do a step more
-            else:
-                trainer.train(resume_from_checkpoint=str(self.resume) if self.resume else None)
-        if trainer.state.global_step < trainer.state.max_steps:
-            raise stopping.Interrupted("another process was asked to stop")
+            try:
+                if saved and _ended(saved):
+                    self._end(trainer, saved)  # the trainer would do a step more
+                else:
+                    trainer.args.eval_on_start = saved is None or _lacks_evaluation(saved)
+                    trainer.train(resume_from_checkpoint=str(self.resume) if self.resume else None)
+            except EvaluationEndedError:
+                self._save_without_evaluation(trainer)
+        if not _ended(trainer.state) or _lacks_evaluation(trainer.state):
+            raise stopping.Interrupted("a signal to another process")
+
+    def _end(self, trainer: Any, saved: TrainerState) -> None:
+        """Take up a training that had done its last step, and evaluate it if the evaluation was broken off."""
+        trainer.state = saved
+        saved.is_world_process_zero = self.team.leads
+        if _lacks_evaluation(saved):
+            told = trainer.args, saved, trainer.control
+            trainer.remove_callback(CheckResumed)  # there is no optimiser to look at
+            set_peft_model_state_dict(trainer.model, load_file(self.resume / ADAPTER))
+            trainer.callback_handler.on_train_begin(*told)
+            trainer.evaluate()
+            if self.team.leads:
+                saved.save_to_json(str(self.resume / STATE))
+            trainer.callback_handler.on_save(*told)
+            trainer.callback_handler.on_train_end(*told)
+
+    def _save_without_evaluation(self, trainer: Any) -> None:
+        """Save the step whose evaluation was broken off, unless it is what the training went on from."""
+        state = trainer.state
+        if state.global_step == (step_of(self.resume) if self.resume else 0):
+            return
+        state.log_history = [entry for entry in state.log_history if not _of_evaluation(entry, state.global_step)]
+        trainer._save_checkpoint(trainer.model, None)
+        trainer.callback_handler.on_save(trainer.args, state, trainer.control)
 
 
-def _ended(checkpoint: Path) -> TrainerState | None:
-    """The state of a training that had done its last step; None for another."""
-    state = TrainerState.load_from_json(str(checkpoint / STATE))
-    return state if state.global_step >= state.max_steps else None
+def _ended(state: TrainerState) -> bool:
+    return state.global_step >= state.max_steps
+
+
+def _at_an_end(state: TrainerState) -> bool:
+    """Whether an epoch or the whole training ends with this step."""
+    return state.epoch.is_integer() or _ended(state)
+
+
+def _lacks_evaluation(state: TrainerState) -> bool:
+    """Whether an epoch has ended whose evaluation was broken off."""
+    return _at_an_end(state) and not any(_of_evaluation(entry, state.global_step) for entry in state.log_history)
+
+
+def _of_evaluation(entry: dict[str, Any], step: int) -> bool:
+    return "eval_loss" in entry and entry["step"] == step
 
 
 class SaveAtEnds(TrainerCallback):
     """Evaluates and saves after the last step of each epoch, and saves and ends where the process is asked to.
 
-    The trainer would evaluate after it has saved: gone on from that checkpoint, an epoch would have no evaluation.
+    The trainer would evaluate after it has saved: gone on from that checkpoint, an epoch would have no evaluation. Only
+    a process that is asked to end leaves it to the next start, which begins with it.
     """
 
     def __init__(self, team: Team) -> None:
         self.team = team
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.epoch.is_integer() or state.global_step >= state.max_steps:
-            control.should_evaluate = control.should_save = True
-        if self.team.any(stopping.asked()):
-            control.should_save = control.should_training_stop = True
+        asked = self.team.any(stopping.asked())
+        control.should_evaluate |= _at_an_end(state) and not asked
+        control.should_save |= _at_an_end(state) or asked
+        control.should_training_stop |= asked
+
+    def on_prediction_step(self, *_: Any, **__: Any) -> None:
+        end_if_asked()
 
 
 class MarkWhole(TrainerCallback):
@@ -104,9 +151,6 @@ class CheckResumed(TrainerCallback):
             raise RuntimeError(f"{self.checkpoint}: what was resumed is not what was saved: {', '.join(differing[:3])}")
 
     def _adapter(self, model: Any) -> list[str]:
-        from peft import get_peft_model_state_dict
-        from safetensors.torch import load_file
-
         saved, held = load_file(self.checkpoint / ADAPTER), get_peft_model_state_dict(model)
         same = {name for name in saved if name in held and torch.equal(saved[name], held[name].cpu())}
         return sorted({*saved, *held} - same)

@@ -25,6 +25,7 @@ EVERY = 60.0  # seconds between two states of the curves there
 PATIENCE = 30.0  # seconds that the end of a run waits for the last one
 TAG = "footnote-curves"
 MOUNT = "/data"
+EMPTY = {".gitattributes", "README.md"}  # what the Hub itself puts into a new Space
 FAULTS = (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, RuntimeError, ValueError, sqlite3.Error)
 APP = "import trackio\n\ntrackio.show()\n"
 CARD = f"""---
@@ -76,10 +77,16 @@ class CurvesSpace:
         """The Space and its bucket, both private, unless they are there. Raises `UserError` for a foreign Space."""
         api = HfApi()
         try:
-            self._check(api.space_info(self.space))
-            return
+            if self._check(api.space_info(self.space)):
+                return
         except RepositoryNotFoundError:
-            api.create_bucket(self.bucket, private=True, exist_ok=True)
+            self._create(api)
+        files = {"README.md": CARD, "app.py": APP, "requirements.txt": f"trackio=={_version()}\n"}
+        operations = [CommitOperationAdd(name, text.encode()) for name, text in files.items()]
+        api.create_commit(self.space, operations, commit_message="Show training curves", repo_type="space")
+
+    def _create(self, api: HfApi) -> None:
+        api.create_bucket(self.bucket, private=True, exist_ok=True)
         api.create_repo(
             self.space,
             repo_type="space",
@@ -88,15 +95,21 @@ class CurvesSpace:
             space_variables=[{"key": "TRACKIO_DIR", "value": f"{MOUNT}/trackio"}],
             space_volumes=[Volume(type="bucket", source=self.bucket, mount_path=MOUNT)],
         )
-        files = {"README.md": CARD, "app.py": APP, "requirements.txt": f"trackio=={_version()}\n"}
-        operations = [CommitOperationAdd(name, text.encode()) for name, text in files.items()]
-        api.create_commit(self.space, operations, commit_message="Show training curves", repo_type="space")
 
-    def _check(self, info: SpaceInfo) -> None:
-        if TAG not in (info.tags or []):
+    def _check(self, info: SpaceInfo) -> bool:
+        """Whether our Space has its files: an earlier start may have been cut off before it sent them."""
+        ours = TAG in (info.tags or [])
+        if not ours and not self._begun(info):
             raise UserError(f"train.trackio_space: {self.space} is another Space; name a new one")
         if not info.private:
             raise UserError(f"train.trackio_space: {self.space} is public; make it private, or name a new one")
+        return ours
+
+    def _begun(self, info: SpaceInfo) -> bool:
+        """Whether a Space holds nothing yet and has our bucket."""
+        volumes = info.runtime.volumes if info.runtime else None
+        files = {file.rfilename for file in info.siblings or []}
+        return files <= EMPTY and self.bucket in {volume.source for volume in volumes or []}
 
     def _send(self) -> None:
         with tempfile.TemporaryDirectory() as place:

@@ -23,7 +23,8 @@ def rows_of_one(settings: Train, world: int) -> int:
     """Rows of a micro-step in each process. Raises `UserError` where the batch cannot be shared out evenly."""
     if settings.batch_size % world:
         raise UserError(
-            f"train.batch_size: {settings.batch_size} rows cannot be shared out evenly to {world} processes"
+            f"train.batch_size: {settings.batch_size} rows cannot be shared out evenly to {world} processes; "
+            f"set a multiple of {world}"
         )
     return settings.batch_size // world
 

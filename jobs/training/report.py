@@ -73,9 +73,8 @@ def render(history: History, figures: dict[str, Any], *, base: str, settings: Tr
         verdict=verdict(history, best),
         learnt=learnt(history, best),
         best=best,
-        asked=_before(history).get("eval_accuracy_questions", 0),
-        before=_accuracy(_before(history)),
-        kept=_accuracy(next(entry for entry in _evaluations(history) if entry["step"] == best["step"])),
+        asked=_asked(history),
+        right=_right(history, best["step"]),
         epochs=list(_epochs(history)),
         course=list(_course(history, figures)),
         settings=list(flatten(settings.model_dump(mode="json", exclude=set(PRIVATE)))),
@@ -89,6 +88,17 @@ def _evaluations(history: History) -> History:
     return [entry for entry in history if "eval_loss" in entry]
 
 
+def _answered(history: History) -> History:
+    """The evaluations in which questions were asked: not all of them, where a run went on with another number."""
+    return [entry for entry in _evaluations(history) if "eval_accuracy" in entry]
+
+
+def _asked(history: History) -> str:
+    """How many questions an evaluation has asked: "100", or "40 to 100"; empty where none has."""
+    counts = sorted({entry["eval_accuracy_questions"] for entry in _answered(history)})
+    return " to ".join(dict.fromkeys(map(str, [counts[0], counts[-1]]))) if counts else ""
+
+
 def _before(history: History) -> dict[str, Any]:
     return _evaluations(history)[0]
 
@@ -100,6 +110,16 @@ def _logs(history: History) -> History:
 def _accuracy(entry: dict[str, Any]) -> dict[str, float]:
     names = {"accuracy": "eval_accuracy", "low": "eval_accuracy_low", "high": "eval_accuracy_high"}
     return {name: entry[key] for name, key in names.items() if key in entry}
+
+
+def _right(history: History, kept: int) -> str:
+    """The share right before training and after the step that is kept; of either, none may have been asked."""
+    shares = {entry["step"]: _accuracy(entry) for entry in _answered(history)}
+    parts = [f"{100 * shares[0]['accuracy']:.1f} % were right before training"] if 0 in shares else []
+    if found := shares.get(kept):
+        share, low, high = (f"{100 * found[name]:.1f} %" for name in ("accuracy", "low", "high"))
+        parts.append(f"{share} (95 % interval {low} to {high}){'' if parts else ' were right'} at the kept epoch")
+    return " and ".join(parts) or "none was asked before training or at the kept epoch"
 
 
 def _epochs(history: History) -> Iterator[dict[str, Any]]:
@@ -148,13 +168,13 @@ def _duration(seconds: float) -> str:
 
 def plot_losses(history: History, best: dict[str, Any], path: Path) -> None:
     """Losses over optimiser steps, and beside them the accuracy with its interval where questions were asked."""
-    asked = "eval_accuracy" in _before(history)
+    asked = _asked(history)
     figure = new_figure(9.0 if asked else 6.4, 3.3)
     figure.get_layout_engine().set(**APART)
     axes = figure.subplots(1, 2 if asked else 1, squeeze=False, width_ratios=[1.5, 1] if asked else [1])[0]
     _draw_losses(axes[0], history, best)
     if asked:
-        _draw_accuracy(axes[1], _evaluations(history))
+        _draw_accuracy(axes[1], _answered(history), asked)
     figure.savefig(path, dpi=150)
 
 
@@ -170,7 +190,7 @@ def _draw_losses(axis: Axes, history: History, best: dict[str, Any]) -> None:
     axis.legend(frameon=False, fontsize=8, labelcolor=INK)
 
 
-def _draw_accuracy(axis: Axes, evaluations: History) -> None:
+def _draw_accuracy(axis: Axes, evaluations: History, asked: str) -> None:
     for entry in evaluations:
         interval = [entry["eval_accuracy_low"], entry["eval_accuracy_high"]]
         axis.plot([entry["step"]] * 2, interval, color=VALIDATION, linewidth=2.2, alpha=0.45, solid_capstyle="round")
@@ -180,8 +200,7 @@ def _draw_accuracy(axis: Axes, evaluations: History) -> None:
     axis.axhline(chance, color=CHANCE, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axis.set_ylim(0, 1)
     axis.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    count = evaluations[0]["eval_accuracy_questions"]
-    _finish(axis, f"accuracy, {count} questions, 95 % interval")
+    _finish(axis, f"accuracy, {asked} questions, 95 % interval")
     axis.annotate("chance", (0.5, chance), (0, -10), fontsize=8, color=INK, ha="center", **IN_POINTS)
 
 

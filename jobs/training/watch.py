@@ -7,7 +7,6 @@ import math
 import os
 import resource
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,15 +19,16 @@ from transformers import TrainerCallback
 
 from jobs.config import Train
 from jobs.errors import UserError
+from jobs.placing import beside
 from jobs.step import write_json
 from jobs.training.accuracy import ValidationAccuracy
 from jobs.training.curves import ShowProgress
 from jobs.training.curves_space import CurvesSpace
-from jobs.training.whole import PREFIX, WHOLE
+from jobs.training.whole import newest_marked
 from qa.records import Question
 
 PROJECT = "footnote"
-FOLDER, LOG, LAST = "trackio", "trackio.log", "last.json"
+LOG, LAST = "trackio.log", "last.json"
 LAST_LOSSES = 5
 # The trainer's own: they start anew at a resume, and count evaluations as training.
 REPLACED = ("num_input_tokens_seen", "num_tokens", "train_runtime", "train_tokens_per_second")
@@ -101,15 +101,9 @@ def _write_last(state: Any, checkpoints: Path) -> None:
     """What is left to look at when the process is gone."""
     if state.is_world_process_zero:
         last = [entry for entry in state.log_history if "loss" in entry][-LAST_LOSSES:]
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        words = {"time": now, "steps": state.max_steps, "checkpoint": _remaining(checkpoints), "last": last}
+        now, newest = datetime.now(UTC).isoformat(timespec="seconds"), newest_marked(checkpoints)
+        words = {"time": now, "steps": state.max_steps, "checkpoint": newest and newest.name, "last": last}
         write_json(checkpoints / LAST, words)
-
-
-def _remaining(checkpoints: Path) -> str | None:
-    """Name of the newest checkpoint that was wholly written."""
-    whole = [path.parent.name for path in checkpoints.glob(f"{PREFIX}*/{WHOLE}")]
-    return max(whole, key=lambda name: int(name.rpartition("-")[2]), default=None)
 
 
 def _refuse_nan(entry: dict[str, Any], state: Any, checkpoints: Path) -> None:
@@ -125,30 +119,34 @@ def _refuse_nan(entry: dict[str, Any], state: Any, checkpoints: Path) -> None:
 
 
 def _kept(checkpoints: Path) -> str:
-    name = _remaining(checkpoints)
-    return f"{checkpoints / name} remains" if name else "no checkpoint was written yet"
+    newest = newest_marked(checkpoints)
+    return f"{newest} remains" if newest else "no checkpoint was written yet"
 
 
 class Curves(TrainerCallback):
-    """Trackio's curves of a run, in the step's folder, and in a Space if one is named.
+    """Trackio's curves of a run, in a folder beside the step's, and in a Space if one is named.
 
-    Begun anew at each start with what the history holds, so that a resumed run has one curve, and each step once.
+    Beside it, so that they can be shown before and after the step's folder has its name, and change no result. Begun
+    anew at each start with what the history holds, so that a resumed run has one curve, and each step once.
     """
 
     def __init__(self, folder: Path, settings: Train) -> None:
-        self.folder, self.settings, self.run = folder, settings, None
-        self.space = CurvesSpace(settings.trackio_space, folder / FOLDER) if settings.trackio_space else None
+        self.step, self.folder = folder, curves_of(folder).resolve()
+        self.settings, self.run = settings, None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.space = CurvesSpace(settings.trackio_space, self.folder) if settings.trackio_space else None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
-        trackio = _trackio_in((self.folder / FOLDER).resolve())
-        name = f"{self.folder.resolve().parent.name}-{self.folder.name.removesuffix('.partial')}"
+        trackio = _trackio_in(self.folder)
+        name = f"{self.folder.parent.name}-{self.folder.stem}"
+        sys.modules["trackio.sqlite_storage"].SQLiteStorage.delete_run(PROJECT, name)
         config = self.settings.model_dump(mode="json", exclude={"checkpoints_to", "trackio_space"})
         self.run = trackio.init(project=PROJECT, name=name, config=config, embed=False)
         for entry in state.log_history:
             self._send(entry)
-        tqdm.write(f"curves while it runs: {show_command(self.folder)}", sys.stderr)
+        tqdm.write(f"curves while it runs: {show_command(self.step)}", sys.stderr)
         if self.space:
             self.space.start()
 
@@ -178,8 +176,7 @@ class Curves(TrainerCallback):
 
 
 def _trackio_in(folder: Path) -> Any:
-    """Trackio with this folder, emptied. Its modules read TRACKIO_DIR once, when they are imported."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Trackio with this folder. Its modules read TRACKIO_DIR once, when they are imported."""
     os.environ["TRACKIO_DIR"] = str(folder)
     import trackio
 
@@ -197,24 +194,30 @@ def watchers(questions: Sequence[Question], tokenizer: Any, curves: Curves | Non
     return [Measure(), *asked, *([curves] if curves else []), ShowProgress()]
 
 
-def show_command(out: Path) -> str:
+def curves_of(folder: Path) -> Path:
+    """Where the curves lie of a step that works in this folder."""
+    return beside(folder.with_name(folder.name.removesuffix(".partial")), "trackio")
+
+
+def show_command(folder: Path) -> str:
     """The command that shows a run's curves in a browser, while it runs and after."""
-    return f"TRACKIO_DIR={shlex.quote(str(out / FOLDER))} trackio show --project {PROJECT}"
+    return f"TRACKIO_DIR={shlex.quote(str(curves_of(folder)))} trackio show --project {PROJECT}"
 
 
 @contextlib.contextmanager
-def watched(folder: Path, trainer: Any, curves: Curves | None) -> Iterator[None]:
+def watched(trainer: Any, curves: Curves | None) -> Iterator[None]:
     """Around the training: Trackio's greeting goes to a file, and a GPU that is too small is the user's matter."""
     import torch
 
-    with (folder / LOG).open("a", encoding="utf-8") as said, contextlib.redirect_stdout(said):
+    with contextlib.ExitStack() as stack:
+        if curves:
+            said = stack.enter_context((curves.folder / LOG).open("a", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(said))
+            stack.callback(curves.close)
         try:
             yield
         except torch.OutOfMemoryError as error:
             raise UserError(_too_large(str(error), trainer)) from None
-        finally:
-            if curves:
-                curves.close()
 
 
 def _too_large(error: str, trainer: Any) -> str:
@@ -228,6 +231,6 @@ def _too_large(error: str, trainer: Any) -> str:
     )
     return (
         f"the GPU's memory did not suffice at step {state.global_step + 1} (peak {peak}{wanted}); "
-        f"{_kept(Path(args.output_dir))}; {more}or, from the beginning, a smaller train.batch_size (and as "
-        f"much more train.gradient_accumulation), train.quantize: 4bit, or a smaller dataset.max_length"
+        f"{_kept(Path(args.output_dir))}; {more}or, from the beginning in another --out, a smaller train.batch_size "
+        f"(and as much more train.gradient_accumulation), train.quantize: 4bit, or a smaller dataset.max_length"
     )

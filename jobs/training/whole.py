@@ -6,6 +6,7 @@ training only where configuration, data set, base and code are the same, each by
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -13,10 +14,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from jobs.errors import UserError
-from jobs.step import file_sha256, write_json
+from jobs.step import CHECKPOINTS, CLAIM_FILE, file_sha256, write_json
 
 SCHEMA = 1
 WHOLE = "whole.json"
@@ -39,6 +41,20 @@ def claim_of(step: Mapping[str, Any]) -> dict[str, str]:
         "base": base,
         "code": arguments["code"],
     }
+
+
+def code_sha256(*modules: ModuleType) -> str:
+    """SHA-256 of modules without their comments and docstrings, alike in each version of Python that is supported."""
+    return hashlib.sha256("\n".join(map(_code, modules)).encode()).hexdigest()
+
+
+def _code(module: ModuleType) -> str:
+    tree = ast.parse(Path(str(module.__file__)).read_bytes())
+    for node in ast.walk(tree):
+        vars(node).pop("type_params", None)  # from Python 3.12 on
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def mark_whole(folder: Path, step: int, claim: Claim) -> None:
@@ -78,6 +94,46 @@ def flaw(folder: Path, mark: Mapping[str, Any]) -> str | None:
 def differences(mark: Mapping[str, Any], claim: Claim) -> str:
     """What a checkpoint has other than this training: "data set and base"; empty where it belongs to it."""
     return " and ".join(name for name, value in claim.items() if mark["claim"].get(name) != value)
+
+
+def goes_on(folder: Path, step: Mapping[str, Any]) -> bool:
+    """Whether a step's folder holds checkpoints for this claim of the step.
+
+    Raises `UserError` where they are of another training: hours that are paid for would be lost.
+    """
+    newest = newest_marked(folder / CHECKPOINTS)
+    if newest is None:
+        return False
+    mark = read_mark(newest / WHOLE) or {"claim": {}}
+    if other := differences(mark, claim_of(step)):
+        if changed := _changed(_settings(arguments_in(folder)), _settings(step["arguments"])):
+            other = other.replace("configuration", changed)
+        what = f"step {step_of(newest)} of a training with another {other}"
+        raise UserError(f"{folder}: holds {what}, which would be lost; delete that folder, or name another --out")
+    return True
+
+
+def arguments_in(folder: Path) -> dict[str, Any]:
+    """The arguments that a step's folder was claimed with; none where a kill left no whole claim."""
+    try:
+        return json.loads((folder / CLAIM_FILE).read_bytes()).get("arguments", {})
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step's arguments say of the configuration, by its keys."""
+    keys = {"dataset.max_length": arguments.get("max_length"), "seed": arguments.get("seed")}
+    return {**{f"train.{name}": value for name, value in arguments.get("settings", {}).items()}, **keys}
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return ", ".join(name for name, value in now.items() if before.get(name, value) != value)
+
+
+def newest_marked(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that has a mark, whatever became of it since."""
+    return max((path for path in _checkpoints(checkpoints) if (path / WHOLE).is_file()), key=step_of, default=None)
 
 
 def newest_checkpoint(folder: Path, claim: Claim) -> Path | None:
