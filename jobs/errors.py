@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import traceback
 from collections.abc import Callable
 
 from jobs import stopping
@@ -18,7 +19,7 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _not_the_codes_fault(error: Exception) -> str | None:
+def _not_the_codes_fault(error: BaseException) -> str | None:
     """What the machine refused, in one line: a full disk, also where a library hides it, or a missing right."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left" in str(error) or "os error 28" in str(error) or "disk is full" in str(error):
@@ -30,10 +31,25 @@ def _not_the_codes_fault(error: Exception) -> str | None:
     return None
 
 
+def _reason(error: BaseException) -> str | None:
+    """What ends a command with one line; None for a bug."""
+    from qa.records import RecordError
+
+    if isinstance(error, UserError | RecordError):
+        return str(error)
+    return _not_the_codes_fault(error)
+
+
+def _show(error: BaseException) -> None:
+    if reason := _reason(error):
+        print(f"error: {reason}", file=sys.stderr)
+    elif isinstance(error, Exception):
+        traceback.print_exception(error)
+
+
 def run_main(main: Callable[[], None]) -> None:
     """Run a command's `main`: a user's mistake is one line on stderr and exit code 2, anything else is left to rise."""
     from jobs.failures import overhear
-    from qa.records import RecordError
 
     try:
         with overhear(), stopping.listen():
@@ -41,11 +57,13 @@ def run_main(main: Callable[[], None]) -> None:
                 main()
             except stopping.Interrupted as signal:
                 stopping.leave(str(signal))
-    except (UserError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+            except BaseException as error:
+                if not stopping.asked():
+                    raise
+                _show(error)  # the signal, as a library has turned it into an error of its own
+                stopping.leave()
     except Exception as error:
-        if (reason := _not_the_codes_fault(error)) is None:
+        if (reason := _reason(error)) is None:
             raise
         print(f"error: {reason}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,12 +1,14 @@
 """What a step that failed leaves beside its folder: `<out>.failed.txt`, with the command to go on and its last words.
 
-Only where a command runs (`jobs.errors.run_main`), and never of a mistake that left nothing to go on from. Secrets are
-taken out. The step's next success deletes it.
+Only where a command runs (`jobs.errors.run_main`), and never of a mistake or a signal that left nothing to go on from.
+Of several processes that fail the first writes it. Secrets are taken out. The step's next success deletes it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +27,10 @@ LINES = 40
 
 
 class _Command:
-    """The command that runs in this process, if one does: whether it is listened to, and what it printed last."""
+    """The command that runs in this process, if one does: whether it is listened to, since when, its last words."""
 
     listening = False
+    since = 0.0
     words = ""
 
 
@@ -50,7 +53,7 @@ def overhear() -> Iterator[None]:
     """Keep what is printed inside the block, and note failures."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Overheard(sys.stdout), _Overheard(sys.stderr)
-    _Command.listening, _Command.words = True, ""
+    _Command.listening, _Command.since, _Command.words = True, time.time(), ""
     try:
         yield
     finally:
@@ -61,15 +64,17 @@ def overhear() -> Iterator[None]:
 def note(out: Path, error: BaseException) -> None:
     """Write down how the step of this folder failed, and say on stderr where and how to go on."""
     kept = (beside(out, "partial") / CHECKPOINTS).is_dir()
-    if not _Command.listening or (isinstance(error, UserError) and not kept):
+    if not _Command.listening or (isinstance(error, UserError | Interrupted) and not kept):
         return
     path = beside(out, "failed.txt")
     try:
+        if _noted_by_another(path):
+            return
         path.write_text(redact(_text(error)), encoding="utf-8")
     except OSError:  # the disk may be what failed: its own error is the one to show
         return
     if not isinstance(error, Interrupted):
-        print(f"{path}: what happened; to go on where it was: {redact(command_line())}", file=sys.stderr)
+        print(f"{path}: what happened; to go on where it was: {redact(_again())}", file=sys.stderr)
 
 
 def forget(out: Path) -> None:
@@ -77,11 +82,22 @@ def forget(out: Path) -> None:
     beside(out, "failed.txt").unlink(missing_ok=True)
 
 
+def _noted_by_another(path: Path) -> bool:
+    """Whether a process that was started with this one has failed before: what followed is not the reason."""
+    return _world() > 1 and path.is_file() and path.stat().st_mtime > _Command.since
+
+
+def _world() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _again() -> str:
+    return command_line() + (" (and what else the launcher was given)" if _world() > 1 else "")
+
+
 def _text(error: BaseException) -> str:
     own = isinstance(error, UserError | Interrupted)
     told = f"{type(error).__name__}: {error}\n" if own else "".join(traceback.format_exception(error))
     last = [line.rstrip("\r").rpartition("\r")[2] for line in _Command.words.rstrip("\n").split("\n")]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return f"{now}\nto go on: {command_line()}\n\n{told}\nlast lines:\n" + "".join(
-        f"{line}\n" for line in last[-LINES:]
-    )
+    return f"{now}\nto go on: {_again()}\n\n{told}\nlast lines:\n" + "".join(f"{line}\n" for line in last[-LINES:])

@@ -36,19 +36,23 @@ the rest wait.
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.arguments import path_argument
-from jobs.config import RunConfig
+from jobs.config import Base, RunConfig
 from jobs.config_file import load_config
 from jobs.errors import UserError, run_main
 from jobs.pipeline_steps import steps
-from jobs.step import STEP_FILE, StepRecord
+from jobs.step import STEP_FILE, StepRecord, write_json
 from jobs.team import Team, one_voice
 
 RUNS = Path("runs")
+COMMIT = re.compile("[0-9a-f]{40}")
+BASE = "base.json"  # in a run's folder: with which commit of its base the run began
 SHARED = ("questions", "adapter", "evaluation")  # folders of the steps in which every process of a team has its share
 
 
@@ -72,11 +76,13 @@ def run_pipeline(config: RunConfig, run: Path, until: str = "") -> Iterator[Done
     if until and until not in (folders := [folder for _, folder, _ in steps(config, run)]):
         raise UserError(f"--until {until}: no such folder of this run; its steps make {', '.join(folders)}")
     team = Team.current()
-    config = _pinned(config, team)
+    asked, config = config.base, _pinned(config, run, team)
     if team.leads and not until and not (run / "adapter" / STEP_FILE).is_file():
         from jobs.preflight import refuse_early
 
         refuse_early(config, run)
+    if team.leads and asked != config.base:
+        _remember(run, asked, config.base.revision)
     for name, folder, step in steps(config, run):
         if team.leads or folder in SHARED:
             record, new = step(run / folder)
@@ -87,14 +93,38 @@ def run_pipeline(config: RunConfig, run: Path, until: str = "") -> Iterator[Done
             return
 
 
-def _pinned(config: RunConfig, team: Team) -> RunConfig:
+def _pinned(config: RunConfig, run: Path, team: Team) -> RunConfig:
     """The configuration with the base's branch or tag replaced by its commit, so that every step has the same base."""
     if config.base.pretrain or Path(config.base.model).is_dir():
         return config
+    commit = team.tell(_commit(config.base, run) if team.leads else "")
+    return config.model_copy(update={"base": config.base.model_copy(update={"revision": commit})})
+
+
+def _commit(base: Base, run: Path) -> str:
+    """The commit that this run began with, or else that of now: a push to the base in between is not another run."""
     from jobs.hub import commit_of
 
-    commit = team.tell(commit_of(config.base.model, config.base.revision) if team.leads else "")
-    return config.model_copy(update={"base": config.base.model_copy(update={"revision": commit})})
+    known = _known(run)
+    if (known.get("model"), known.get("revision")) == (base.model, base.revision):
+        return known["commit"]
+    return base.revision if COMMIT.fullmatch(base.revision) else commit_of(base.model, base.revision)
+
+
+def _known(run: Path) -> dict[str, str]:
+    try:
+        return json.loads((run / BASE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run / BASE}: cannot be read ({error}); delete it and start again") from None
+
+
+def _remember(run: Path, asked: Base, commit: str) -> None:
+    base = {"model": asked.model, "revision": asked.revision, "commit": commit}
+    if _known(run) != base:
+        run.mkdir(parents=True, exist_ok=True)
+        write_json(run / BASE, base)
 
 
 def configure(options: argparse.Namespace) -> RunConfig:

@@ -26,7 +26,7 @@ def steps(config: RunConfig, run: Path) -> Iterator[tuple[str, str, Any]]:
     """(name, folder, function of the output folder) of every step of this configuration."""
     base = str(run / "base") if config.base.pretrain else config.base.model
     if config.publish.namespace and config.publish.space:
-        yield "build wheel", "wheel", _build_wheel  # first: it may fail, and nothing is paid for yet
+        yield "build wheel", "wheel", _build_wheel  # first: where it fails, minutes are lost and not hours
     yield "collect", "passages", lambda out: _collect(config, out)
     yield "build index", "index", lambda out: _build_index(run, out)
     yield "write questions", "questions", lambda out: _write_questions(config, run, out)

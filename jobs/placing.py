@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import UserError
 
 STEP_FILE = "step.json"
 CLAIM_FILE = "claim.json"  # in a partial folder: for which arguments and inputs the work in it is; in one being copied
 CHECKPOINTS = "checkpoints"  # in the partial folder: kept over a kill, removed when the step is whole
-MARKS = (CLAIM_FILE, STEP_FILE)
+MARKS = (CLAIM_FILE, f"{CLAIM_FILE}.partial", STEP_FILE)
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 NO_LOCK = UNSUPPORTED | {errno.ENOLCK, errno.EINVAL}
 NO_RENAME = UNSUPPORTED | {errno.EXDEV, errno.EPERM}
@@ -35,8 +38,34 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def lock(handle: int, folder: Path) -> None:
-    """Take the folder for this process; it is given back when `handle` is closed, also by a kill."""
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing, for this process alone; it is given back also by a kill."""
+    handle = _taken(folder)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _taken(folder: Path) -> int:
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
+        try:
+            if not _lock(handle, folder) or _is_at(handle, folder):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> bool:
+    """Whether the lock was taken: it is not on a file system without locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -45,6 +74,16 @@ def lock(handle: int, folder: Path) -> None:
         if error.errno not in NO_LOCK:
             raise
         print(f"{folder}: the file system has no locks; start no second process here", file=sys.stderr)
+        return False
+    return True
+
+
+def _is_at(handle: int, folder: Path) -> bool:
+    """Whether the folder is still the one that was opened: who had the lock before may have put it in its place."""
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def flush(handle: int) -> None:
@@ -56,8 +95,22 @@ def flush(handle: int) -> None:
             raise
 
 
-def place(partial: Path, out: Path) -> None:
-    """Put a sealed folder in its place; the last result goes when the new one is there."""
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: temporary file, flushed to disk, then renamed."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        flush(file.fileno())
+    partial.replace(path)
+
+
+def place(partial: Path, out: Path, is_whole: Callable[[Path], object]) -> None:
+    """Put a sealed folder in its place; the last result goes when the new one is there.
+
+    Where it has to be copied, it is kept until `is_whole` says so of the copy.
+    """
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
     (partial / CLAIM_FILE).unlink(missing_ok=True)
     old = beside(out, "old")
@@ -72,25 +125,33 @@ def place(partial: Path, out: Path) -> None:
     except OSError as error:
         if error.errno not in NO_RENAME:
             raise
-        _copy(partial, out)
+        _copy(partial, out, is_whole)
     if (old / STEP_FILE).is_file():
         remove(old)
 
 
-def _copy(partial: Path, out: Path) -> None:
+def _copy(partial: Path, out: Path, is_whole: Callable[[Path], object]) -> None:
     out.mkdir(exist_ok=True)
     (out / CLAIM_FILE).write_text("{}", encoding="utf-8")  # its files are a step's, while no record says so
     (out / STEP_FILE).unlink(missing_ok=True)  # before what it vouches for
     clear(out, keep=(CLAIM_FILE,))
-    names = files(partial)
-    for name in sorted(names, key=lambda name: name == STEP_FILE):
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        with (partial / name).open("rb") as source, (out / name).open("wb") as target:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            flush(target.fileno())
+    for name in files(partial):
+        if name != STEP_FILE:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            _copy_file(partial / name, out / name)
+    _copy_file(partial / STEP_FILE, beside(out / STEP_FILE, "partial"))
+    beside(out / STEP_FILE, "partial").replace(out / STEP_FILE)  # no other start reads a part of it
+    if not is_whole(out):
+        raise UserError(f"{out}: is not what was copied from {partial}; run again, or use another disk")
     (out / CLAIM_FILE).unlink()
     remove(partial)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("wb") as written:
+        shutil.copyfileobj(read, written)
+        written.flush()
+        flush(written.fileno())
 
 
 def tidy(partial: Path, out: Path) -> None:

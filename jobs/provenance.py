@@ -17,10 +17,14 @@ PACKAGES = (
 
 
 def command_line() -> str:
-    """This process's command as it can be typed again: a step called by the pipeline is made again by the pipeline."""
-    module = main_module()
+    """This process's command as it can be typed again: a step called by the pipeline is made again by the pipeline.
+
+    Of a launcher's words it has the number of processes: neither its configuration nor the machines are known here.
+    """
+    module, world = main_module(), os.environ.get("WORLD_SIZE", "1")
     program = ["-m", module.removesuffix(".__main__")] if module else [sys.argv[0]]
-    return shlex.join(["python", *program, *sys.argv[1:]])
+    start = ["accelerate", "launch", "--num_processes", world] if int(world) > 1 else ["python"]
+    return shlex.join([*start, *program, *sys.argv[1:]])
 
 
 def main_module() -> str | None:

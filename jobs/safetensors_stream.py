@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import UserError
+from jobs.placing import flush
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +153,7 @@ def write_file(path: Path, entries: Mapping[str, Entry], blocks: Callable[[str],
             written = sum(_write(file.fileno(), memoryview(block)) for block in blocks(name))
             if written != entries[name].size:
                 raise ValueError(f"{path}: {written} bytes of {name} instead of {entries[name].size}")
-        os.fsync(file.fileno())
+        flush(file.fileno())
 
 
 def _write(descriptor: int, view: memoryview) -> int:

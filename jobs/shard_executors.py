@@ -163,15 +163,16 @@ def _run_slurm(name: str, made: dict[str, Any], slurm: Slurm, shards: Shards, do
         raise UserError(f"{shards.logs}: Slurm's job script cannot name it; use a folder without spaces and quotes")
     executor = _slurm_executor(name, made, slurm)
     try:
-        executor.launch_job()
+        with stopping.deferred():  # till it is known what to take back
+            executor.launch_job()
+        if executor.job_id != -1:  # nothing was left to do
+            _await_job(executor, shards, done)
     except subprocess.CalledProcessError as error:
         raise UserError(f"scale.slurm: sbatch refused the job (exit code {error.returncode}), see above") from None
-    if executor.job_id == -1:  # nothing was left to do
-        return
-    try:
-        _await_job(executor, shards, done)
     except BaseException:
-        subprocess.run(["scancel", executor.job_id], check=False)
+        if executor.job_id not in (None, -1):
+            with stopping.deferred():  # else the array works on for nobody
+                subprocess.run(["scancel", executor.job_id], check=False)
         raise
 
 

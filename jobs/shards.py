@@ -28,6 +28,7 @@ from typing import Any
 
 from jobs.data_config import Scale
 from jobs.errors import UserError
+from jobs.placing import flush
 from jobs.provenance import main_module
 from jobs.step import write_json
 from qa.records import RecordError
@@ -149,7 +150,7 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with partial_path.open("w", encoding="ascii") as file:  # escapes: half of a surrogate pair survives too
         file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
     partial_path.replace(path)
 
 

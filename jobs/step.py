@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jobs.claims import claim_in, differences
 from jobs.errors import UserError
 from jobs.failures import forget, note
 from jobs.placing import (
@@ -27,14 +28,15 @@ from jobs.placing import (
     CLAIM_FILE,
     MARKS,
     STEP_FILE,
+    alone,
     beside,
     clear,
     files,
     flush,
-    lock,
     place,
     remove,
     tidy,
+    write_json,
 )
 from jobs.provenance import command_line, git_commit, hardware, versions
 from jobs.stopping import Interrupted
@@ -89,23 +91,32 @@ def run_step(
     out = out.resolve() if out.is_symlink() else out  # a link to a larger disk stays one
     _refuse_foreign(name, out, inputs)
     partial = beside(out, "partial")
-    if (whole := finished(partial)) and whole.claim == record.claim:  # killed after its last byte, before its place
-        place(partial, out)
-        forget(out)
-        return whole, True
-    if not again and (done := finished(out)) and done.claim == record.claim:
-        tidy(partial, out)
+    left = partial.exists() or beside(out, "old").exists()
+    if not again and not left and (done := _made(out, record)):
         return done, False
-    with _claimed(partial, record, goes_on):
-        record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        record.figures = _plain(work(partial))
-        record.seconds = round(time.monotonic() - begun, 3)
-        record.command = command or command_line()
-        record.git_commit, record.versions, record.hardware = git_commit(), versions(), hardware()
-        _seal(partial, record)
-        place(partial, out)
-    forget(out)
+    with alone(partial):
+        if whole := _made(partial, record):  # killed after its last byte, before its place
+            place(partial, out, finished)
+            forget(out)
+            return whole, True
+        if not again and (done := _made(out, record)):
+            with alone(out):  # another process may still be at the end of placing it
+                tidy(partial, out)
+            return done, False
+        with _claimed(partial, record, goes_on):
+            _make(partial, record, work, command or command_line())
+            place(partial, out, finished)
+        forget(out)
     return record, True
+
+
+def _make(folder: Path, record: StepRecord, work: Callable[[Path], dict[str, Any]], command: str) -> None:
+    record.started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    record.figures = _plain(work(folder))
+    record.seconds = round(time.monotonic() - begun, 3)
+    record.command = command
+    record.git_commit, record.versions, record.hardware = git_commit(), versions(), hardware()
+    _seal(folder, record)
 
 
 def _refuse_foreign(step: str, out: Path, inputs: Mapping[str, Path]) -> None:
@@ -148,6 +159,11 @@ def finished(out: Path) -> StepRecord | None:
     return record if all(_is_as_recorded(out / name, entry) for name, entry in record.outputs.items()) else None
 
 
+def _made(out: Path, record: StepRecord) -> StepRecord | None:
+    known = (out / STEP_FILE).is_file() and read_step(out).claim == record.claim
+    return finished(out) if known else None
+
+
 def _is_as_recorded(path: Path, entry: dict[str, Any]) -> bool:
     if not path.is_file() or path.stat().st_size != entry["bytes"]:
         return False
@@ -182,45 +198,28 @@ def source_sha256(*modules: ModuleType) -> str:
     return _digest("\n".join(file_sha256(path) for path in files))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: temporary file, flushed to disk, then renamed."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        flush(file.fileno())
-    partial.replace(path)
-
-
 @contextmanager
 def _claimed(
     partial: Path, record: StepRecord, goes_on: Callable[[Path, Mapping[str, Any]], bool] | None
 ) -> Iterator[None]:
-    """The partial folder, for this claim and this process alone; only checkpoints that serve the claim stay in it."""
+    """The partial folder, for this claim; only checkpoints that serve the claim stay in it."""
+    before = claim_in(partial)
+    same = before == record.claim or (goes_on is not None and goes_on(partial, record.claim))
+    if not same and any(partial.iterdir()):
+        if before and (partial / CHECKPOINTS).is_dir():
+            other = differences(before, record.claim)
+            print(f"{partial.with_suffix('')}: begun anew: it was begun with another {other}", file=sys.stderr)
+        write_json(partial / CLAIM_FILE, {})  # killed while it is cleared, the rest belongs to nobody
+    clear(partial, keep=(CLAIM_FILE, CHECKPOINTS) if same else (CLAIM_FILE,))
+    if before != record.claim:
+        write_json(partial / CLAIM_FILE, record.claim)
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        handle = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{partial}: cannot be made ({error.strerror}); name another folder") from None
-    try:
-        lock(handle, partial)
-        claim = partial / CLAIM_FILE
-        same = claim.is_file() and claim.read_text(encoding="utf-8") == _json(record.claim)
-        same = same or (goes_on is not None and goes_on(partial, record.claim))
-        if not same:
-            claim.write_text("{}", encoding="utf-8")  # killed while it is cleared, the rest belongs to nobody
-        clear(partial, keep=(CLAIM_FILE, CHECKPOINTS) if same else (CLAIM_FILE,))
-        claim.write_text(_json(record.claim), encoding="utf-8")
-        try:
-            yield
-        except (Exception, Interrupted) as error:
-            if not (partial / CHECKPOINTS).is_dir() and not (partial / STEP_FILE).is_file():
-                remove(partial)  # nothing in it that a next start could go on from
-            note(partial.with_suffix(""), error)
-            raise
-    finally:
-        os.close(handle)
+        yield
+    except (Exception, Interrupted) as error:
+        if not (partial / CHECKPOINTS).is_dir() and not (partial / STEP_FILE).is_file():
+            remove(partial)  # nothing in it that a next start could go on from
+        note(partial.with_suffix(""), error)
+        raise
 
 
 def _seal(partial: Path, record: StepRecord) -> None:
@@ -236,10 +235,6 @@ def _seal(partial: Path, record: StepRecord) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,11 +27,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Asked:
-    """Which signal came and when, and how many blocks defer it."""
+    """Which signal came and when, how many blocks defer it, and whether it is being raised again."""
 
     number: int | None = None
     at = 0.0
     deferred = 0
+    reminding = False
     insisting = False
 
 
@@ -44,7 +45,7 @@ def listen() -> Iterator[None]:
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
-        _Asked.number, _Asked.deferred = None, 0
+        _Asked.number, _Asked.deferred, _Asked.reminding = None, 0, False
 
 
 @contextmanager
@@ -72,9 +73,9 @@ def check() -> None:
         raise Interrupted(_name(_Asked.number))
 
 
-def leave(signal_name: str) -> NoReturn:
+def leave(signal_name: str = "") -> NoReturn:
     """Say so and end with `EXIT` at once: neither threads nor workers are waited for, and workers follow."""
-    print(f"stopped by {signal_name}; the same command goes on where it was", file=sys.stderr)
+    print(f"stopped by {signal_name or _name(_Asked.number)}; the same command goes on where it was", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(EXIT)
@@ -87,7 +88,8 @@ def _name(number: int | None) -> str:
 def _receive(number: int, frame: FrameType | None) -> None:
     if _Asked.insisting:
         _Asked.insisting = False
-        check()
+        if not _Asked.deferred and not _is_heard():
+            check()
     elif _Asked.number is None:
         _Asked.number, _Asked.at = number, time.monotonic()
         if not _Asked.deferred:
@@ -97,10 +99,19 @@ def _receive(number: int, frame: FrameType | None) -> None:
         leave(_name(number))  # asked twice: whoever asks has no more time
 
 
+def _is_heard() -> bool:
+    """Whether what is interrupted now is a clean-up after `Interrupted`, which would be broken off."""
+    error = sys.exception()
+    while error and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None
+
+
 def _insist() -> None:
     """Raise again each second, because an exception is lost in a C library's callback; in the end leave."""
-
-    number = _Asked.number
+    if _Asked.reminding:
+        return
+    _Asked.reminding, number = True, _Asked.number
 
     def remind() -> None:
         for _ in range(GRACE):

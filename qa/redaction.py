@@ -1,4 +1,4 @@
-"""Takes the Hub's token, and the password of an address, out of a text."""
+"""Takes the Hub's token, a teacher's key, and the password of an address, out of a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from base64 import b64encode
 from urllib.parse import unquote
 
-VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "OPENAI_API_KEY")
 HIDDEN = "[hidden]"
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}")  # of a person, of an organisation
 _USER = re.compile(r"(?<=://)[^/?#\s]+@")  # of `https://USER:PASSWORD@HOST`, as HF_ENDPOINT may have it

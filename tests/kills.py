@@ -1,12 +1,15 @@
 """Kills each step of a small loop at random moments and compares what is left with an undisturbed run.
 
 `python -m tests.kills [--kills 20] [--steps train,publish] [--seed 17] [--folder DIR]` prints a table; exit code 1
-where anything differs. Not a test: `tests/test_kills.py` runs a little of it.
+where anything differs. Not a test: `tests/test_kills.py` runs a little of it. `build wheel` is not
+among the steps: it compiles for minutes, and begins with nothing again.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
 import json
 import os
 import random
@@ -56,7 +59,7 @@ CLOCKED = {
 }
 # Of the evaluation's report the seconds of a question, which alone have four decimals; of the training's its speed.
 CLOCKED_TEXT = {"report.md": re.compile(rb"(?m)\b\d+\.\d{4}\b|^\| (tokens a second|time in|gone on).*$")}
-UNCOMPARED = {"trackio.log", "course.png"}  # what trackio says of itself; the plot of speed and memory
+UNCOMPARED = {"course.png"}  # the plot of speed and memory
 # Commits of the Hub, which have the time in them.
 COMMIT = re.compile(rb"\b[0-9a-f]{40}\b|`[0-9a-f]{12}`")
 
@@ -68,14 +71,15 @@ class Trial:
     step: str
     seconds: float
     kills: int = 0
-    late: int = 0  # kills that came after the end
+    at_work: int = 0  # kills of a process that had claimed the step's folder
+    late: int = 0  # starts that ended before they were killed
     ends: int = 0
     kept: int = 0  # starts that found work to go on from
     differences: list[str] = field(default_factory=list)
 
     def row(self) -> str:
         equal = "yes" if not self.differences else "NO: " + "; ".join(sorted(set(self.differences))[:12])
-        figures = (f"{self.seconds:.1f}", self.kills, self.ends, self.kept)
+        figures = (f"{self.seconds:.1f}", self.kills, self.at_work, self.late, self.ends, self.kept)
         return f"| {self.step} | {' | '.join(map(str, figures))} | {equal} |"
 
 
@@ -142,7 +146,7 @@ class World:
                     trial.differences += differences(self.reference / FOLDERS[step], self.run / FOLDERS[step])
                     if step == "publish":
                         known = json.loads((self.reference / "hub.json").read_text())
-                        trial.differences += [] if published(env) == known else ["the Hub's repositories"]
+                        trial.differences += [f"Hub: {name}" for name in _differing(known, published(env), set())]
                 trial.ends += 1
         self._clear(step)
         shutil.copytree(self.reference / FOLDERS[step], self.run / FOLDERS[step])  # later ones tell its seconds
@@ -153,21 +157,43 @@ class World:
             shutil.rmtree(self.run / (FOLDERS[step] + suffix), ignore_errors=True)
 
     def _disturbed(self, trial: Trial, env: dict[str, str], draw: random.Random, starts: int, shown: Any) -> None:
-        """One run: started and killed, and at last left to end."""
+        """One run: started and killed until one start ends by itself, and at last left to end."""
         for _ in range(starts):
             process = self.start(trial.step, env)
             try:
-                process.wait(draw.uniform(0, trial.seconds))
-                trial.late += 1
+                code = process.wait(draw.uniform(0, trial.seconds))
             except subprocess.TimeoutExpired:
-                killed = os.killpg if draw.random() < 0.5 else os.kill  # a machine's end, or one process's for memory
-                killed(process.pid, signal.SIGKILL)
-                process.wait()
-                trial.kills += 1
+                self._kill(trial, process, draw)
                 shown.update()
+            else:
+                trial.late, trial.differences = trial.late + 1, trial.differences + [f"exit code {code}"] * bool(code)
+                break  # what is done has nothing left to kill
             kept = self.run / (FOLDERS[trial.step] + ".partial") / "checkpoints"
             trial.kept += kept.is_dir() and any(kept.iterdir())
         self.finish(trial.step, env)
+
+    def _kill(self, trial: Trial, process: subprocess.Popen[bytes], draw: random.Random) -> None:
+        process.send_signal(signal.SIGSTOP)  # while its lock is looked at
+        folder = self.run / FOLDERS[trial.step]
+        trial.at_work += any(_locked(path) for path in (folder, folder.with_name(f"{folder.name}.partial")))
+        killed = os.killpg if draw.random() < 0.5 else os.kill  # a machine's end, or one process's for memory
+        killed(process.pid, signal.SIGKILL)
+        process.wait()
+        trial.kills += 1
+
+
+def _locked(folder: Path) -> bool:
+    """Whether a process has claimed the folder, by whichever name it has now."""
+    if not folder.is_dir():
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def differences(reference: Path, found: Path) -> list[str]:
@@ -216,17 +242,27 @@ def _differing(first: Any, second: Any, clocked: set[str], place: str = "") -> l
 
 
 def published(env: dict[str, str]) -> dict[str, Any]:
-    """Of every repository on the Hub how many commits it has, and its files' names, sizes and hashes."""
-    from huggingface_hub import HfApi
+    """Of every repository on the Hub how many commits it has, and its files' names and SHA-256.
 
+    A large file's hash is the one that the Hub keeps it by; a small one is hashed here, without the commits it names.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
     api = HfApi(endpoint=env["HF_ENDPOINT"], token=env["HF_TOKEN"])
     result = {}
     for kind, listed in (("model", api.list_models(author="demo")), ("dataset", api.list_datasets(author="demo"))):
         for name in sorted(entry.id for entry in listed):
-            files = api.list_repo_tree(name, recursive=True, repo_type=kind)
-            commits = len(api.list_repo_commits(name, repo_type=kind))
-            sizes = {file.path: getattr(file, "size", 0) for file in files}
-            result[name] = {"commits": commits, "files": sizes}
+            tree = api.list_repo_tree(name, recursive=True, repo_type=kind)
+            files = [file for file in tree if isinstance(file, RepoFile)]
+            hashes = {file.path: file.lfs.sha256 for file in files if file.lfs}
+            small = [file.path for file in files if not file.lfs]
+            with tempfile.TemporaryDirectory() as folder:
+                api.snapshot_download(name, repo_type=kind, local_dir=folder, allow_patterns=small)
+                hashes |= {path: hashlib.sha256(_text(Path(folder) / path)).hexdigest() for path in small}
+            result[name] = {"commits": len(api.list_repo_commits(name, repo_type=kind)), "files": hashes}
     return result
 
 
@@ -241,8 +277,18 @@ def main(words: list[str] | None = None) -> None:
     world = World(options.folder or Path(tempfile.mkdtemp(prefix="footnote-kills-")))
     world.undisturbed(names[: max(names.index(step) for step in steps) + 1])
     print(f"undisturbed: {sum(world.seconds.values()):.0f} s in {world.folder}", flush=True)
-    print("| step | seconds undisturbed | kills | ends | starts that went on from kept work | equal |", flush=True)
-    print("|---|---|---|---|---|---|", flush=True)
+    heads = (
+        "step",
+        "seconds undisturbed",
+        "kills",
+        "of these at work",
+        "late",
+        "ends",
+        "went on from kept work",
+        "equal",
+    )
+    print(f"| {' | '.join(heads)} |", flush=True)
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     trials = []
     for step in steps:
         trials.append(world.trial(step, options.kills, options.seed))

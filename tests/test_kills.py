@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills import FOLDERS, World, differences, main
+from local_hub.testing import running_hub
+from tests.kills import FOLDERS, World, differences, main, published
+from tests.publishing import api
 
 STEPS = ["collect", "build index", "write questions"]
 
@@ -57,6 +59,20 @@ def test_a_difference_is_seen(world: World, tmp_path: Path) -> None:
         "passages.jsonl",
         "step.json step",
     ]
+
+
+def test_other_contents_of_the_same_size_on_the_hub_are_seen(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        env, client = hub.environment(tmp_path / "home"), api(hub)
+        client.create_repo("demo/x")
+        seen = []
+        for letter, commit in (("a", "0" * 40), ("a", "1" * 40), ("b", "1" * 40)):
+            for name, text in (("config.json", f"{letter} {commit}"), ("model.gguf", letter * 20)):
+                client.upload_file(path_or_fileobj=text.encode(), path_in_repo=name, repo_id="demo/x")
+            seen.append(published(env)["demo/x"]["files"])
+    assert {*seen[0]} >= {"config.json", "model.gguf"}
+    assert seen[0] == seen[1]  # another commit is named
+    assert [name for name in seen[0] if seen[1][name] != seen[2][name]] == ["config.json", "model.gguf"]
 
 
 @pytest.mark.kills

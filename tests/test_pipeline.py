@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs import pipeline
+from jobs.config import RunConfig
 from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
 from jobs.pipeline import run_pipeline
@@ -22,6 +24,42 @@ def test_documents_that_cannot_make_a_data_set_are_refused_before_any_work(tmp_p
     with pytest.raises(UserError, match=r"give more documents"):
         next(run_pipeline(config, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_keeps_the_commit_of_its_base_and_asks_for_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, seen, run = [], [], tmp_path / "run"
+
+    def commit_of(model: str, revision: str) -> str:
+        asked.append(f"{model}@{revision}")
+        return f"{len(asked):040}"
+
+    def steps(config: RunConfig, run: Path) -> list[object]:
+        return [("collect", "passages", lambda out: (seen.append(config.base.revision), True))]
+
+    def start(model: str = "a/b", revision: str = "main") -> str:
+        list(pipeline.run_pipeline(RunConfig(name="r", base={"model": model, "revision": revision}), run))
+        return seen[-1]
+
+    def refuse(*_: object) -> None:
+        raise UserError("no rights")
+
+    monkeypatch.setattr("jobs.hub.commit_of", commit_of)
+    monkeypatch.setattr(pipeline, "steps", steps)
+    monkeypatch.setattr("jobs.preflight.refuse_early", refuse)
+    with pytest.raises(UserError, match="no rights"):
+        start()
+    assert not run.exists()
+    monkeypatch.setattr("jobs.preflight.refuse_early", lambda *_: None)
+    assert [start(), start()] == [f"{2:040}"] * 2
+    assert asked == ["a/b@main"] * 2  # once by the start that was refused
+    assert [start(revision="v2"), start("c/d", "v2"), start("c/d", "v2")] == [f"{n:040}" for n in (3, 4, 4)]
+    assert start("c/d", "e" * 40) == "e" * 40
+    assert len(asked) == 4
+    (run / "base.json").write_text("{torn")
+    with pytest.raises(UserError, match=r"base\.json: cannot be read .*; delete it"):
+        start()
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,19 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import jobs.placing
 import jobs.step
+from jobs.data_config import Scale
 from jobs.errors import UserError
+from jobs.shards import run_shards
 from jobs.step import CHECKPOINTS, STEP_FILE, finished, read_step, run_step
+from tests.shard_work import trace, traces
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.copyfile"}
 
@@ -59,6 +64,16 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("fcntl.flock", refuse(errno.ENOSYS))
     monkeypatch.setattr("os.fsync", refuse(errno.ENOTSUP))
+    monkeypatch.setattr(Path, "rename", rename)
+
+
+@pytest.fixture
+def disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system with locks whose folders cannot be renamed."""
+
+    def rename(source: Path, target: Path) -> Path:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(source))
+
     monkeypatch.setattr(Path, "rename", rename)
 
 
@@ -125,6 +140,67 @@ def test_a_mount_without_locks_says_so_once(tmp_path: Path, bucket: None, capsys
     check(tmp_path / "out", "a")
     said = capsys.readouterr().err
     assert said == f"{tmp_path / 'out.partial'}: the file system has no locks; start no second process here\n"
+
+
+def test_a_second_start_while_the_first_copies_is_refused(
+    tmp_path: Path, disks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, refused = tmp_path / "out", 0
+    make(out, "a")
+
+    def copy(source: Any, target: Any) -> None:
+        nonlocal refused
+        for letter in "ab":
+            with pytest.raises(UserError, match=r"out\.partial: another process is at work in it"):
+                make(out, letter)
+            refused += 1
+        target.write(source.read())
+
+    monkeypatch.setattr("shutil.copyfileobj", copy)
+    assert make(out, "b")
+    check(out, "b")
+    assert refused == 8
+
+
+def test_nor_does_one_meddle_while_the_first_removes_the_last_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, remove, refused = tmp_path / "out", jobs.placing.remove, []
+    make(out, "a")
+
+    def disturbed(folder: Path) -> None:
+        if folder.name == "out.old" and not refused:
+            with pytest.raises(UserError, match=r"out: another process is at work in it") as caught:
+                make(out, "b")
+            refused.append(caught)
+        remove(folder)
+
+    monkeypatch.setattr("jobs.placing.remove", disturbed)
+    assert make(out, "b")
+    assert len(refused) == 1
+    assert not make(out, "b")
+    check(out, "b")
+
+
+def test_a_copy_that_is_not_what_was_made_costs_nothing(
+    tmp_path: Path, disks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfileobj", lambda source, target: target.write(source.read().replace(b"a" * 9, b"")))
+        with pytest.raises(UserError, match=r"out: is not what was copied from .*out\.partial; run again, or use"):
+            make(out, "a")
+    assert finished(tmp_path / "out.partial") is not None
+    assert make(out, "a")
+    check(out, "a")
+
+
+def test_a_shard_is_kept_on_a_mount_without_flushing(tmp_path: Path, bucket: None) -> None:
+    items = [{"n": n} for n in range(3)]
+    work = partial(trace, folder=str(tmp_path))
+    rows = list(run_shards("squares", items, work, tmp_path, scale=Scale(workers=1), size=2))
+    assert [row["square"] for row in rows] == [0, 1, 4]
+    assert traces(tmp_path) == [0, 2]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

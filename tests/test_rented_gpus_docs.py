@@ -32,6 +32,7 @@ def commands() -> list[str]:
         line for block in re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
     ]
     lines += re.findall(r"\| `(hf jobs uv run .+?)` \|", PAGE)
+    lines = [line.removeprefix("until ") for line in lines]
     return [line.partition(" & ")[0] for line in lines if line.startswith(STARTS)]
 
 

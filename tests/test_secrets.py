@@ -22,12 +22,14 @@ import pytest
 from jobs.collect import collect
 from jobs.config import Dataset, Documents, Writer
 from jobs.rows import row_of, write_rows
+from jobs.step import run_step
 from jobs.write_questions import write_questions
 from local_hub.faults import Around
 from local_hub.testing import RunningHub, running_hub
 from tests.chat_server import running_chat_server
-from tests.publishing import api, command, publish
+from tests.publishing import REPOSITORIES, api, command
 from tests.runs import copy_run, question
+from tests.spaces import SPACE, WHEEL, publish_page, write_wheel
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,18 @@ TEXTS = [
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "jobs" / "configs").rglob("*.yaml"),
 ]
+FAILING = """
+import os
+from pathlib import Path
+from jobs.errors import run_main
+from jobs.step import run_step
+
+def work(folder):
+    print("asking with", os.environ["HF_TOKEN"])
+    raise ValueError(f"refused: {os.environ['OPENAI_API_KEY']}")
+
+run_main(lambda: run_step("fail", Path("failing"), arguments={}, inputs={}, work=work))
+"""
 UNPICKLING = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -123,6 +137,12 @@ def rehearse(hub: RunningHub, folder: Path) -> list[subprocess.CompletedProcess[
     ]
 
 
+def publish_all(hub: RunningHub, run: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """Everything that a run publishes, and its page."""
+    run_step("build_wheel", run / "wheel", arguments={}, inputs={}, work=write_wheel)
+    return publish_page(hub, run, home, kinds=tuple(REPOSITORIES))
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """The small loop's steps that use a token, run in one folder beside a Hub that writes down what it is sent."""
@@ -134,9 +154,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
         with ThreadPoolExecutor(2) as pool:
             rehearsed = pool.submit(rehearse, hub, folder)
             run = copy_run(folder)
-            published = pool.submit(publish, hub, run, folder / "home", "--only", "adapter")
+            published = pool.submit(publish_all, hub, run, folder / "home")
             done = {"train": train(hub, folder), "publish": published.result()}
             done |= {"hf jobs": rehearsed.result()[0], "pipeline": rehearsed.result()[1]}
+            command(hub, folder / "home", "-c", FAILING)  # a bug's own traceback is shown as it is
         asked = write(folder)
         yield SimpleNamespace(folder=folder, sent=sent, asked=asked, done=done, hub=hub)
 
@@ -145,10 +166,18 @@ def test_each_step_did_what_it_uses_the_token_for(world: SimpleNamespace) -> Non
     for name, done in world.done.items():
         assert done.returncode == 0, (name, done.stderr)
     assert "checkpoint/whole.json" in api(world.hub).list_repo_files(CHECKPOINTS)
+    found = {card.id for card in api(world.hub).list_models(author="demo")}
+    found |= {card.id for card in api(world.hub).list_datasets(author="demo")}
+    assert found == {*REPOSITORIES.values(), CHECKPOINTS}
+    assert f"wheels/{WHEEL}" in api(world.hub).list_repo_files(REPOSITORIES["gguf"])
+    assert "app.py" in api(world.hub).list_repo_files(SPACE, repo_type="space")
+    note = (world.folder / "failing.failed.txt").read_text()
+    assert "asking with [hidden]\n" in note
+    assert "ValueError: refused: [hidden]\n" in note
     assert world.asked
     assert "HF_TOKEN" in world.done["hf jobs"].stdout
     assert len(world.sent) > 100
-    assert (world.folder / "adapter" / "trackio" / "footnote.db").is_file()
+    assert (world.folder / "adapter.trackio" / "footnote.db").is_file()
 
 
 def test_no_token_is_in_what_was_written_said_or_sent(world: SimpleNamespace) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from jobs import stopping
 from jobs.data_config import Scale, Slurm
 from jobs.errors import UserError
 from jobs.shards import run_shards
@@ -72,6 +76,25 @@ def test_what_a_job_raises_ends_the_run_and_the_job(tmp_path: Path, slurm: Path)
     assert run(tmp_path, how="user") == WANTED
     assert shard_work.traces(tmp_path) == [6]
     assert json.loads((tmp_path / "squares" / "datatrove" / "ranks_to_run.json").read_text()) == [3]
+
+
+def test_a_signal_takes_the_job_back_however_long_that_takes(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.stopping.GRACE", 60)
+    scancel = slurm / "bin" / "scancel"
+    scancel.write_text(scancel.read_text().replace("echo", "sleep 1.5; echo"))
+
+    def ask() -> None:
+        while not (slurm / "script").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with stopping.listen():
+        Thread(target=ask, daemon=True).start()
+        with pytest.raises(stopping.Interrupted, match="SIGTERM"):
+            run(tmp_path)
+    assert (slurm / "cancelled").read_text() == "42\n"
 
 
 def test_a_job_that_ends_without_results_is_an_error(tmp_path: Path, slurm: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -176,8 +177,6 @@ def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_and_a_missing_right_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    import errno
-
     from jobs.errors import run_main
 
     for fault, words in (

@@ -111,6 +111,56 @@ def test_what_swallows_the_exception_hears_it_again_and_in_the_end_the_process_l
     assert (code, errors) == (75, STOPPED.format("SIGTERM"))
 
 
+def test_a_clean_up_is_not_broken_off_by_the_reminder() -> None:
+    code, out, errors = ended(
+        """
+        from contextlib import contextmanager
+        @contextmanager
+        def tidied():
+            try:
+                yield
+            finally:
+                try:
+                    raise OSError("gone already")
+                except OSError:
+                    time.sleep(1.2)
+                print("tidied")
+        try:
+            with tidied():
+                print("ready", flush=True)
+                time.sleep(60)
+        except BaseException:
+            time.sleep(1.2)
+            print("put in order")
+            raise
+        """,
+        signal.SIGTERM,
+    )
+    assert (code, out, errors) == (75, "tidied\nput in order\n", STOPPED.format("SIGTERM"))
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [('UserError("no answer")', "error: no answer"), ('RuntimeError("callback")', "RuntimeError: callback"),
+     ("SystemExit(1)", "")],
+)  # fmt: skip
+def test_a_signal_that_a_library_makes_its_own_error_of_keeps_its_code(error: str, shown: str) -> None:
+    code, _, errors = ended(
+        f"""
+        from jobs.errors import UserError
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        except BaseException:
+            raise {error} from None
+        """,
+        signal.SIGTERM,
+    )
+    assert code == 75
+    assert errors.endswith(STOPPED.format("SIGTERM"))
+    assert errors.splitlines()[-2:-1] == [shown][: len(shown)]
+
+
 def test_worker_processes_end_with_the_command(tmp_path: Path) -> None:
     code, _, errors = ended(
         f"""

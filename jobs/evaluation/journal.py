@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from jobs.placing import flush
 from jobs.step import write_json
 from qa.records import Answer
 
@@ -48,7 +49,7 @@ class Journal:
                 self._whole = True
             file.write("".join(f"{row.model_dump_json()}\n" for row in rows).encode())
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
 
     def skipped(self) -> dict[str, str] | None:
         """Why questions were not asked, by question; None before they were looked at."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from jobs.errors import UserError
+from jobs.placing import flush
 from jobs.step import CHECKPOINTS, CLAIM_FILE, file_sha256, write_json
 
 SCHEMA = 1
@@ -173,6 +173,6 @@ def _checkpoints(folder: Path) -> Iterator[Path]:
 
 def _entry(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        flush(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
