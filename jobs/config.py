@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -72,17 +73,31 @@ class Train(Section):
     weight_decay: float = Field(0.01, ge=0)
     warmup_ratio: float = Field(0.0, ge=0, lt=1)
     scheduler: Scheduler = "linear"
-    max_steps: int = -1
+    max_steps: int = Field(-1, ge=-1)  # -1: as many as the epochs have
     quantize: Literal["none", "4bit"] = "none"
     gradient_checkpointing: bool | None = None  # none: only where a step's activations would not fit
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     checkpoints_per_epoch: int = Field(4, ge=1)
-    checkpoints_to: str = Field("", pattern=rf"^$|{REPOSITORY}")  # private repository that keeps the newest checkpoint
+    checkpoints_to: str = ""  # OWNER/NAME of a private repository that keeps the newest checkpoint
     packing: bool = False  # rows are packs of whole ones: a step has up to `batch_size` × `max_length` tokens
     accuracy_questions: int = Field(100, ge=0)  # validation questions of multiple choice asked after each epoch
     report_to: Literal["trackio", "none"] = "trackio"
-    trackio_space: str = Field("", pattern=rf"^$|{REPOSITORY}")  # Space that shows the curves while they grow
+    trackio_space: str = ""  # OWNER/NAME of a Space that shows the curves while they grow
     lora: Lora = Lora()
+
+    @field_validator("max_steps")
+    @classmethod
+    def _takes_a_step(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("no step would be trained; give -1 for as many as the epochs have")
+        return value
+
+    @field_validator("checkpoints_to", "trackio_space")
+    @classmethod
+    def _names_a_repository(cls, value: str) -> str:
+        if value and not re.fullmatch(REPOSITORY, value):
+            raise ValueError(f"{value!r} is no repository's name: OWNER/NAME")
+        return value
 
 
 class Export(Section):

@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from jobs import stopping
 
+# How libraries tell of a full disk: Python's and C's words, Rust's, SQLite's, and two of torch.save.
+FULL = ("No space left", "os error 28", "disk is full", "inline_container.cc", "iostream error")
+
 
 class UserError(Exception):
     """One line that names the file, key or repository at fault and what to do about it."""
@@ -22,7 +25,7 @@ def first_line(error: Exception) -> str:
 def _not_the_codes_fault(error: BaseException) -> str | None:
     """What the machine refused, in one line: a full disk, also where a library hides it, or a missing right."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in str(error) or "os error 28" in str(error) or "disk is full" in str(error):
+    if full or any(words in str(error) for words in FULL):
         return f"{getattr(error, 'filename', None) or 'the disk'}: no space left; free some and run again"
     if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.EROFS, errno.EIO):
         return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); use another folder or disk"

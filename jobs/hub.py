@@ -37,8 +37,8 @@ class Published:
     private: bool = False
 
 
-def check_rights(namespace: str) -> None:
-    """Raise `UserError` unless there is a token, the Hub knows it, and it may write to the namespace."""
+def check_rights(namespace: str, option: str = "--namespace") -> None:
+    """Raise `UserError` unless there is a token, the Hub knows it, and it may write to the namespace of this option."""
     if not get_token():
         raise UserError(f"no token for {constants.ENDPOINT}: run `hf auth login`, or set HF_TOKEN to a write token")
     try:
@@ -51,7 +51,7 @@ def check_rights(namespace: str) -> None:
         raise UserError(f"the token of {user['name']} may not write to {namespace}: set HF_TOKEN to a write token")
     if namespace != user["name"] and namespace not in organisations:
         mine = ", ".join([user["name"], *organisations])
-        raise UserError(f"no right to the namespace {namespace}: the token is for {mine}; pass one with --namespace")
+        raise UserError(f"no right to the namespace {namespace}: the token is for {mine}; give {option} one of these")
     if organisations.get(namespace) == "read":
         raise UserError(f"{user['name']} may only read in {namespace}: ask an administrator there for the role `write`")
 

@@ -84,7 +84,7 @@ def publish(
     page = _page(space, namespace)
     _check_options(run, {"--namespace": namespace, "--name": name} | _parts(page))
     for owner in dict.fromkeys([namespace, *page.split("/")[:-1]]):
-        check_rights(owner)
+        check_rights(owner, "--namespace" if owner == namespace else "--space")
     found = Run.read(run, Repositories(namespace, name))
     wish = Wish(_kinds(found, only), private, replace, major, page)
     asked = {"private": private, "only": wish.kinds, "major": major, "page": page}
@@ -133,7 +133,9 @@ def _code() -> list[ModuleType]:
 def _kinds(run: Run, only: Sequence[str]) -> list[str]:
     """What is published, in order: each kind that the run has, or those asked for."""
     if absent := [kind for kind in only if kind not in run.kinds]:
-        raise UserError(f"--only {absent[0]}: {run.folder} has no such part; it has {', '.join(run.kinds)}")
+        raise UserError(
+            f"--only {absent[0] or '(empty)'}: {run.folder} has no such part; it has {', '.join(run.kinds)}"
+        )
     return [kind for kind in run.kinds if not only or kind in only]
 
 
@@ -174,7 +176,7 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="user or organisation on the Hub")
     parser.add_argument("--name", help="of the repositories, before -lora and so on (default: footnote-RUN)")
     parser.add_argument("--private", action="store_true", help="only you, or your organisation, can read them")
-    parser.add_argument("--only", default="", metavar="KIND,…", help=f"of {', '.join(KINDS)}; the others stay")
+    parser.add_argument("--only", metavar="KIND,…", help=f"of {', '.join(KINDS)}; the others stay")
     parser.add_argument("--replace", action="store_true", help="delete what others put into these repositories")
     parser.add_argument("--major", action="store_true", help="tag what stands then as v2, not v1.1")
     named = {"nargs": "?", "const": "", "metavar": "[OWNER/]NAME"}
@@ -186,7 +188,7 @@ def main() -> None:
         namespace=options.namespace,
         name=name,
         private=options.private,
-        only=[kind for kind in options.only.split(",") if kind],
+        only=[] if options.only is None else options.only.split(","),
         replace=options.replace,
         major=options.major,
         space="" if options.space is None else options.space or name,

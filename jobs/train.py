@@ -62,8 +62,10 @@ def train(
     dataset: Path, out: Path, *, base: str, revision: str, settings: Train, max_length: int, seed: int
 ) -> tuple[StepRecord, bool]:
     """Train an adapter of `base` (Hub id or folder) on a data set's training rows into `out`."""
+    from jobs.quiet import quieten
     from jobs.training.base_model import commit_for
 
+    quieten()  # before the imports that speak
     inputs, team, asked = {"dataset": dataset}, Team.current(), revision
     rows_of_one(settings, team.world)
     if Path(base).is_dir():
@@ -105,10 +107,6 @@ def _code() -> str:
 
 
 def _work(job: _Job, folder: Path) -> dict[str, Any]:
-    from jobs.quiet import quieten
-
-    quieten()  # before the imports that speak
-
     from jobs.training.checkpoints import Saving
     from jobs.training.watch import Curves, watched
     from jobs.transformers_model import few_threads
@@ -224,7 +222,7 @@ def main() -> None:
     if not Team.current().leads:
         return
     best = record.figures["best"]
-    words = f"validation loss {best['loss']:.3f} after epoch {best['epoch']:.0f}"
+    words = f"validation loss {best['loss']:.3f} after epoch {best['epoch']:.3g}"
     print(f"{options.out}: {words}", "" if new else "(was done)")
 
 

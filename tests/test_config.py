@@ -29,7 +29,12 @@ def test_the_two_sizes_have_the_same_keys_but_for_the_base_that_is_trained() -> 
 
 @pytest.mark.parametrize(
     ("override", "value"),
-    [("train.learning_rate=1e-4", 1e-4), ("train.lora.r=8", 8), ("documents.paths=[a, b]", ("a", "b"))],
+    [
+        ("train.learning_rate=1e-4", 1e-4),
+        ("train.lora.r=8", 8),
+        ("train.checkpoints_to=", ""),
+        ("documents.paths=[a, b]", ("a", "b")),
+    ],
 )
 def test_any_value_can_be_set_on_the_command_line(override: str, value: object) -> None:
     config: object = load_config(CONFIGS / "tiny.yaml", [override])
@@ -53,6 +58,11 @@ def test_any_value_can_be_set_on_the_command_line(override: str, value: object) 
         ("train.epochs=true", "key 'train.epochs': a value was expected, not yes or no"),
         ("train.batch_size=four", "key 'train.batch_size': a whole number was expected, not text"),
         ("train.scheduler=bogus", "key 'train.scheduler'"),
+        ("train.epochs=.inf", "key 'train.epochs'"),
+        ("train.learning_rate=inf", "key 'train.learning_rate'"),
+        ("train.max_steps=0", "no step would be trained"),
+        ("train.max_steps=-5", "key 'train.max_steps'"),
+        ("train.checkpoints_to=foo", "'foo' is no repository's name: OWNER/NAME"),
         ("export.types=[q3]", "key 'export.types.0'"),
         ("export.types=[]", "key 'export.types'"),
         ("dataset.fractions=[0.1,0.6,0.7]", "fractions [0.1, 0.6, 0.7] add up to 1.4, not 1"),

@@ -230,7 +230,7 @@ def test_without_the_hub_only_a_local_checkpoint_is_gone_on_from(
     reach(monkeypatch, "http://127.0.0.1:9")
     said = refused("demo/down", tmp_path)
     assert "http://127.0.0.1:9 cannot be reached" in said
-    assert "set train.checkpoints_to='' to train without what may be there" in said
+    assert "leave out train.checkpoints_to to train without what may be there" in said
     local = fake(tmp_path / CHECKPOINTS, 3)
     assert resume_from(local.parent, CLAIM, HubCheckpoints("demo/down", CLAIM)) == local
     assert f"going on from {local}" in capsys.readouterr().err

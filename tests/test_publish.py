@@ -223,6 +223,7 @@ def test_only_some_parts_are_published_and_the_others_stay(hub: RunningHub, spoi
     published = json.loads((spoilable.run / "cards" / "published.json").read_text())
     assert set(published) == {"gguf", "base_gguf", "dataset"}
     refused(publish(hub, spoilable.run, spoilable.home, "--only", "ladder"), "--only ladder", "gguf")
+    refused(publish(hub, spoilable.run, spoilable.home, "--only", ""), "--only (empty)", "gguf")
 
 
 def test_private_stays_private(hub: RunningHub, world: Any, spoilable: Any) -> None:

@@ -71,7 +71,7 @@ def resume_from(checkpoints: Path, claim: Claim, hub: HubCheckpoints | None) -> 
             return hub.fetch(*there, checkpoints)
     except UnreachableError as error:
         if local is None:
-            raise UserError(f"{error}; or set train.checkpoints_to='' to train without what may be there") from None
+            raise UserError(f"{error}; or leave out train.checkpoints_to to train without what may be there") from None
         print(f"{error}; going on from {local}", file=sys.stderr)
     return local
 
@@ -98,7 +98,7 @@ class HubCheckpoints:
 
     def check_rights(self) -> None:
         """Raise `UserError` unless the token may write there."""
-        check_rights(self.repository.partition("/")[0])
+        check_rights(self.repository.partition("/")[0], "train.checkpoints_to")
 
     def look(self) -> tuple[str, dict[str, Any]] | None:
         """Commit and mark of what is there; None where nothing is. What is public or not this training's is refused."""
