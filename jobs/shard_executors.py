@@ -115,11 +115,14 @@ def _run_local(name: str, executor: LocalShards, shards: Shards, done: Done) -> 
         signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)  # workers start with this: see `_begin_worker`
         futures = [pool.submit(executor.run_quietly, rank) for rank in left]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPT)
+        started = multiprocessing.active_children()
         try:
             for number, future in enumerate(as_completed(futures), before + 1):
                 future.result()
                 done(number)
         except BrokenProcessPool:  # also where an exception cannot be sent between processes
+            if any(worker.exitcode == -signal.SIGINT for worker in started):  # Ctrl-C, which they heard first
+                raise KeyboardInterrupt from None
             advice = "start again to go on, with fewer scale.workers if memory was short"
             raise shards.failure() or UserError(f"{name}: a worker process was killed; {advice}") from None
         except stopping.Interrupted:  # sent to this process alone, and a shard under way may take minutes

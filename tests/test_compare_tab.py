@@ -37,9 +37,9 @@ def pair(hub: dict[str, str]) -> Iterator[str]:  # noqa: F811
 def compare(page, question: str = QUESTION) -> None:  # noqa: F811
     """Ask in the open tab, and wait until both answers are whole."""
     page.locator(".fn-box textarea:visible").fill(question)
+    page.evaluate("document.querySelectorAll('#fn-comparison .fn-both').forEach(last => last.dataset.last = 1)")
     page.get_by_role("button", name="Compare", exact=True).click()
-    page.wait_for_selector("#fn-comparison .fn-status.fn-writing:visible")
-    page.wait_for_selector("#fn-comparison .fn-both", timeout=90_000)
+    page.wait_for_selector("#fn-comparison .fn-both:not([data-last])", timeout=90_000)
 
 
 def blindly(page, address: str) -> None:  # noqa: F811
