@@ -24,12 +24,17 @@ class App(NamedTuple):
     process: subprocess.Popen
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @contextmanager
 def running(module: str, environment: dict[str, str], log: Path) -> Iterator[App]:
     """Start `python -m module` on a free port; it answers when this yields, and its models may still be loading."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, **environment, "FOOTNOTE_PORT": str(port)}
     with log.open("wb") as out:
         command = [sys.executable, "-m", module]

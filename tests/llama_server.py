@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.app_process import free_port
+
 STARTS_WITHIN = 60.0  # seconds; it imports FastAPI and opens the model
 
 
 @contextmanager
 def running_llama_server(model: Path, log: Path, *, context: int = 1024) -> Iterator[str]:
     """The address, ending in /v1, of a server that answers until the block ends. What it says is in `log`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--host", "127.0.0.1", "--port", port]
     command += ["--n_ctx", str(context), "--n_threads", "1", "--n_threads_batch", "1"]
     environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "CONFIG_FILE")}

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app_process import free_port
 from tests.space_world import BASE, DATA, TUNED, publish
 
 ROOT = Path(__file__).parents[1]
@@ -42,9 +42,7 @@ in_browser = [
 @contextmanager
 def running_app(environment: dict[str, str], world: str = "tests.space_world") -> Iterator[str]:
     """Start a world's app in a process of its own; yields its address once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, **environment, "FOOTNOTE_PORT": str(port)}
     app = subprocess.Popen([sys.executable, "-m", world], cwd=ROOT, env=environment)
     address = f"http://127.0.0.1:{port}"

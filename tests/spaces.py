@@ -20,9 +20,9 @@ from jobs.step import run_step
 from jobs.wheel_name import PACKAGE, wheel_name
 from local_hub.testing import RunningHub
 from tests.api_client import state_of
+from tests.app_process import free_port
 from tests.publishing import api, command
 from tests.runs import NAME, NAMESPACE, copy_run
-from tests.test_app_start import free_port
 
 SPACE = f"{NAMESPACE}/{NAME}"
 WHEEL = wheel_name(VERSION)

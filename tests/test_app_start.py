@@ -18,16 +18,11 @@ from pathlib import Path
 import pytest
 
 from space.starting import StartingPage
+from tests.app_process import free_port
 from tests.page_world import browser, in_browser  # noqa: F401
 from tests.test_structure import imported
 
 ROOT = Path(__file__).parents[1]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def asked(port: int, path: str = "/", method: str = "GET") -> tuple[int, dict[str, str], str]:

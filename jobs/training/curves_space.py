@@ -12,13 +12,13 @@ import tempfile
 import threading
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, SpaceInfo, Volume
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError
 from tqdm import tqdm
 
 from jobs.errors import UserError
 from jobs.hub import explain
+from jobs.hub_errors import HUB_ERRORS
 from qa.redaction import redact
 
 EVERY = 60.0  # seconds between two states of the curves there
@@ -26,7 +26,7 @@ PATIENCE = 30.0  # seconds that the end of a run waits for the last one
 TAG = "footnote-curves"
 MOUNT = "/data"
 EMPTY = {".gitattributes", "README.md"}  # what the Hub itself puts into a new Space
-FAULTS = (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, RuntimeError, ValueError, sqlite3.Error)
+FAULTS = (*HUB_ERRORS, OSError, RuntimeError, ValueError, sqlite3.Error)
 APP = "import trackio\n\ntrackio.show()\n"
 CARD = f"""---
 title: Training curves

@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
-import httpx2
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from tqdm.auto import tqdm
 
 from jobs.errors import UserError
 from jobs.hub import check_rights, commit_files, explain
+from jobs.hub_errors import HUB_ERRORS
 from jobs.progress import progress
 from jobs.training.whole import (
     PREFIX,
@@ -47,7 +47,7 @@ library_name: peft
 The newest checkpoint of a training run of Footnote, for a machine that goes on from it.
 Keep this repository private. It can be deleted once the adapter is published.
 """
-ERRORS = (HfHubHTTPError, HFValidationError, httpx2.HTTPError, ConnectionError, LocalEntryNotFoundError)
+ERRORS = (*HUB_ERRORS, ConnectionError, LocalEntryNotFoundError)
 
 
 class UnreachableError(UserError):
