@@ -34,7 +34,9 @@ def test_first_come_first_served_with_places_from_one():
 def test_places_move_up_and_the_order_is_kept():
     engine = FakeEngine(parallel=1, held=True)
     with serving(tuned=engine) as (scheduler, _):
-        readers = [Reader(scheduler.submit(name, [part(name, 1)])) for name in ("ann", "ben", "cem")]
+        readers = [Reader(scheduler.submit("ann", [part("ann", 1)]))]
+        engine.in_step()
+        readers += [Reader(scheduler.submit(name, [part(name, 1)])) for name in ("ben", "cem")]
         until(lambda: any(new.place == 2 for new in readers[2].news), "the third sees place 2")
         engine.let(2)
         until(lambda: any(new.place == 1 for new in readers[2].news), "the third moves to place 1")
@@ -128,8 +130,9 @@ def test_whoever_waits_hears_something_again_and_again(monkeypatch: pytest.Monke
     monkeypatch.setattr("qa.job.PULSE", 0.01)
     engine = FakeEngine(parallel=1, held=True)
     with serving(tuned=engine) as (scheduler, _):
-        running, waiting = (Reader(scheduler.submit(name, [part("x", 1)])) for name in ("ann", "ben"))
+        running = Reader(scheduler.submit("ann", [part("x", 1)]))
         engine.in_step()
+        waiting = Reader(scheduler.submit("ben", [part("x", 1)]))
         until(lambda: len(running.news) > 5 and len(waiting.news) > 5, "signs of life without any news")
         assert {new.chunk.state for new in running.news if new.chunk} == {"reading"}
         assert {(new.chunk, new.place) for new in waiting.news} == {(None, 1)}
