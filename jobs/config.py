@@ -99,6 +99,12 @@ class Train(Section):
             raise ValueError(f"{value!r} is no repository's name: OWNER/NAME")
         return value
 
+    @model_validator(mode="after")
+    def _has_curves_to_show(self) -> Train:
+        if self.trackio_space and self.report_to == "none":
+            raise ValueError("trackio_space shows the curves of Trackio; it needs report_to: trackio")
+        return self
+
 
 class Export(Section):
     """Which GGUF files are made, in llama.cpp's names. Q4_K_M is evaluated and served, or else the first."""

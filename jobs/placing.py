@@ -33,6 +33,11 @@ def beside(out: Path, suffix: str) -> Path:
     return out.with_name(f"{out.name}.{suffix}")
 
 
+def final(folder: Path) -> Path:
+    """The folder that the one which a step works in becomes."""
+    return folder.with_name(folder.name.removesuffix(".partial"))
+
+
 def files(folder: Path) -> list[str]:
     """The names of all files below a folder, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

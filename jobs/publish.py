@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="only you, or your organisation, can read them")
     parser.add_argument("--only", metavar="KIND,…", help=f"of {', '.join(KINDS)}; the others stay")
     parser.add_argument("--replace", action="store_true", help="delete what others put into these repositories")
-    parser.add_argument("--major", action="store_true", help="tag what stands then as v2, not v1.1")
+    parser.add_argument("--major", action="store_true", help="tag it v2, not v1.1; an unchanged v1 stays v1")
     named = {"nargs": "?", "const": "", "metavar": "[OWNER/]NAME"}
     parser.add_argument("--space", **named, help="deploy the page that serves them too (default: NAMESPACE/NAME)")
     options = parser.parse_args()

@@ -32,6 +32,7 @@ from jobs.placing import (
     beside,
     clear,
     files,
+    final,
     flush,
     place,
     remove,
@@ -208,7 +209,7 @@ def _claimed(
     if not same and any(partial.iterdir()):
         if before and (partial / CHECKPOINTS).is_dir():
             other = differences(before, record.claim)
-            print(f"{partial.with_suffix('')}: begun anew: it was begun with another {other}", file=sys.stderr)
+            print(f"{final(partial)}: begun anew: it was begun with another {other}", file=sys.stderr)
         write_json(partial / CLAIM_FILE, {})  # killed while it is cleared, the rest belongs to nobody
     clear(partial, keep=(CLAIM_FILE, CHECKPOINTS) if same else (CLAIM_FILE,))
     if before != record.claim:
@@ -218,7 +219,7 @@ def _claimed(
     except (Exception, Interrupted) as error:
         if not (partial / CHECKPOINTS).is_dir() and not (partial / STEP_FILE).is_file():
             remove(partial)  # nothing in it that a next start could go on from
-        note(partial.with_suffix(""), error)
+        note(final(partial), error)
         raise
 
 

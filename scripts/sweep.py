@@ -181,7 +181,8 @@ def main() -> None:
     parser.add_argument("--keep", type=path_argument, default=Path("runs/sweep"), help="where adapters and scores stay")
     parser.add_argument("--seeds", type=int, default=3, help="from 2 (default: %(default)s)")
     parser.add_argument("--epochs", type=float, default=0.25, help="of each training (default: %(default)s)")
-    parser.add_argument("--settings", nargs="+", choices=VARIED, default=list(VARIED), metavar="SETTING")
+    which = f"which of: {'; '.join(VARIED)} (default: all)"
+    parser.add_argument("--settings", nargs="+", choices=VARIED, default=list(VARIED), metavar="SETTING", help=which)
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="(default: all cores, one each)")
     options = parser.parse_args()
     if options.seeds < 2:

@@ -63,6 +63,7 @@ def test_any_value_can_be_set_on_the_command_line(override: str, value: object) 
         ("train.max_steps=0", "no step would be trained"),
         ("train.max_steps=-5", "key 'train.max_steps'"),
         ("train.checkpoints_to=foo", "'foo' is no repository's name: OWNER/NAME"),
+        ("train={report_to: none, trackio_space: a/b}", "it needs report_to: trackio"),
         ("export.types=[q3]", "key 'export.types.0'"),
         ("export.types=[]", "key 'export.types'"),
         ("dataset.fractions=[0.1,0.6,0.7]", "fractions [0.1, 0.6, 0.7] add up to 1.4, not 1"),

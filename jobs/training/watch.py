@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 
 from jobs.config import Train
 from jobs.errors import UserError
-from jobs.placing import beside
+from jobs.placing import beside, final
 from jobs.step import write_json
 from jobs.training.accuracy import ValidationAccuracy
 from jobs.training.curves import ShowProgress
@@ -196,7 +196,7 @@ def watchers(questions: Sequence[Question], tokenizer: Any, curves: Curves | Non
 
 def curves_of(folder: Path) -> Path:
     """Where the curves lie of a step that works in this folder."""
-    return beside(folder.with_name(folder.name.removesuffix(".partial")), "trackio")
+    return beside(final(folder), "trackio")
 
 
 def show_command(folder: Path) -> str:
