@@ -9,18 +9,20 @@ from rich.table import Table
 
 from jobs.config import Export, Lora, Train
 from jobs.gguf_export.sizes import most_bits
+from jobs.training import memory
 
-# Dense bf16 TFLOP/s from the makers' data sheets (T4: fp16) and hourly prices of Hugging Face Jobs, August 2026.
+# GB, dense bf16 TFLOP/s of the makers' data sheets (T4: fp16), hourly prices of Hugging Face Jobs, August 2026.
 GPUS = {
-    "t4-small (16 GB)": (65, 0.40),
-    "l4x1 (24 GB)": (121, 0.80),
-    "a10g-small (24 GB)": (125, 1.00),
-    "l40sx1 (48 GB)": (362, 1.80),
-    "a100-large (80 GB)": (312, 2.50),
-    "h200 (141 GB)": (989, 5.00),
+    "t4-small (16 GB)": (16, 65, 0.40),
+    "l4x1 (24 GB)": (24, 121, 0.80),
+    "a10g-small (24 GB)": (24, 125, 1.00),
+    "l40sx1 (48 GB)": (48, 362, 1.80),
+    "a100-large (80 GB)": (80, 312, 2.50),
+    "h200 (141 GB)": (141, 989, 5.00),
 }
 UTILISATION = 0.25  # of the sheet's rate, assumed: padded batches of 4 keep a GPU far from busy
 BF16_BITS = 16
+NF4_BYTES = 0.516  # a weight of a linear layer in 4 bits, with its scales scaled in turn
 BESIDE = 1.1  # times what the weights need: checkpoints, adapter, data
 
 
@@ -61,16 +63,31 @@ def training_flops(shape: Any, lengths: Sequence[int], train: Train, recompute: 
     return (forward * (2 if recompute else 1) + backward + adapter) * train.epochs
 
 
-def cost_table(flops: float, recomputed: float, what: str) -> Table:
-    """Hours and US dollars of the training on each GPU type, without recomputing activations and with it."""
+def fits_without_recomputing(shape: Any, train: Train, max_length: int, gpu: int) -> bool:
+    """Whether a step of the longest rows has room in so many GB with its activations kept."""
+    blocks = parameters(shape) - shape.vocab_size * shape.hidden_size
+    weights = 2 * parameters(shape) - (blocks * (2 - NF4_BYTES) if train.quantize == "4bit" else 0)
+    tokens = train.batch_size * max_length
+    kept = tokens * memory.activation_bytes(shape, train)
+    return memory.fits(kept, int(weights), adapter_parameters(shape, train.lora), gpu * 10**9)
+
+
+def cost_table(shape: Any, lengths: Sequence[int], train: Train, max_length: int, what: str) -> Table:
+    """Hours and US dollars of the training on each GPU type, without recomputing activations, where they fit, and with.
+
+    `lengths` are the training rows' in tokens, none over `max_length`.
+    """
     title = f"estimate for training on {what}; {UTILISATION:.0%} of the sheet's rate is assumed, not measured"
     caption = "evaluation, merge, export, ladder and upload come on top: docs/rented-gpus.md"
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     for column in ("GPU", "hours", "US dollars", "hours, recomputing", "US dollars"):
         table.add_column(column, justify="left" if column == "GPU" else "right")
-    for name, (rate, price) in GPUS.items():
-        hours = [each / (rate * 1e12 * UTILISATION) / 3600 for each in (flops, recomputed)]
-        table.add_row(name, *(f"{value:.2f}" for each in hours for value in (each, each * price)))
+    flops = [training_flops(shape, lengths, train, recompute) for recompute in (False, True)]
+    for name, (gpu, rate, price) in GPUS.items():
+        hours = [each / (rate * 1e12 * UTILISATION) / 3600 for each in flops]
+        cells = [f"{value:.2f}" for each in hours for value in (each, each * price)]
+        fits = fits_without_recomputing(shape, train, max_length, gpu)
+        table.add_row(name, *(cells if fits else ("–", "–", *cells[2:])))
     return table
 
 

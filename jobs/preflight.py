@@ -16,7 +16,7 @@ from rich.table import Table
 from jobs.config import RunConfig
 from jobs.disk import check_room
 from jobs.errors import UserError
-from jobs.estimate import cost_table, disk_bytes, parameters, training_flops
+from jobs.estimate import cost_table, disk_bytes, parameters
 from jobs.gguf_export.names import check_name, check_types, file_name
 from jobs.gguf_export.quantizer import PLAIN
 from jobs.team import Team
@@ -208,12 +208,12 @@ class Preflight:
             return "a tiny run on the processor: no GPU needed"
         try:
             lengths = [n for n in self.lengths["train"] if n <= self.config.dataset.max_length]
-            flops = [training_flops(self.shape, lengths, self.config.train, recompute) for recompute in (False, True)]
+            mean = sum(lengths) / max(1, len(lengths))
+            what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
+            limit = self.config.dataset.max_length
+            return cost_table(self.shape, lengths, self.config.train, limit, what + self.unknown)
         except UserError as error:
             return f"no estimate: {escape(str(error))}"
-        mean = sum(lengths) / max(1, len(lengths))
-        what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
-        return cost_table(*flops, what + self.unknown)
 
     @cached_property
     def shape(self) -> Any:

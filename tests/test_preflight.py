@@ -18,7 +18,15 @@ from jobs import space_files
 from jobs.config import Export, Lora, Train
 from jobs.config_file import CONFIGS, load_config
 from jobs.errors import UserError
-from jobs.estimate import GPUS, adapter_parameters, cost_table, disk_bytes, parameters, training_flops
+from jobs.estimate import (
+    GPUS,
+    adapter_parameters,
+    cost_table,
+    disk_bytes,
+    fits_without_recomputing,
+    parameters,
+    training_flops,
+)
 from jobs.gguf_export.names import file_name
 from jobs.pipeline_steps import steps
 from jobs.preflight import Preflight
@@ -69,9 +77,22 @@ def test_flops_and_cost_are_the_formulas() -> None:
     assert training_flops(small, [10, 20], Train(epochs=3)) == 3 * plain
     again = training_flops(small, [10, 20], Train(epochs=3), recompute=True)
     assert again == 3 * (plain + 2 * 30 * weights + 2 * squares * attended)
-    hour = GPUS["h200 (141 GB)"][0] * 1e12 * 0.25 * 3600
-    table = cost_table(hour, 1.5 * hour, "x")
-    assert [list(column.cells)[-1] for column in table.columns] == ["h200 (141 GB)", "1.00", "5.00", "1.50", "7.50"]
+
+
+def test_what_a_training_costs_is_shown_where_it_fits() -> None:
+    _, rate, price = GPUS["h200 (141 GB)"]
+    rows = round(rate * 1e12 * 0.25 * 3600 / training_flops(QWEN_3B, [512], Train()))  # an hour's
+    table = cost_table(QWEN_3B, [512] * rows, Train(), 512, "x")
+    again = training_flops(QWEN_3B, [512], Train(), recompute=True) / training_flops(QWEN_3B, [512], Train())
+    cells = [list(column.cells) for column in table.columns]
+    assert [column[-1] for column in cells] == [
+        *("h200 (141 GB)", "1.00", f"{price:.2f}", f"{again:.2f}", f"{again * price:.2f}")
+    ]
+    kept = {name.partition(" ")[0]: hours != "–" for name, hours in zip(cells[0], cells[1], strict=True)}
+    fits = {"l40sx1", "a100-large", "h200"}
+    assert {name for name, fit in kept.items() if fit} == fits
+    assert fits_without_recomputing(QWEN_3B, Train(lora=Lora(dropout=0)), 512, 24)
+    assert not fits_without_recomputing(QWEN_3B, Train(quantize="4bit", batch_size=8), 512, 24)
     assert "evaluation, merge, export, ladder and upload come on top" in str(table.caption)
 
 

@@ -112,10 +112,10 @@ def test_hours_and_dollars_are_the_formula() -> None:
     rows = re.findall(r"^\| ([\w-]+ \(\d+ GB\)) \| (.+) \|$", PAGE, re.MULTILINE)
     assert [name for name, _ in rows] == [name for name in GPUS if not name.startswith("t4")]
     for name, cells in rows:
-        rate, price = GPUS[name]
+        gpu, rate, price = GPUS[name]
         hours = [10e6 * flops / (rate * 1e12 * UTILISATION) / 3600 for flops in PER_TOKEN]
         expected = [rate, price, *(value for each in hours for value in (each, each * price))]
-        room = memory.fits(4 * 512 * A_TOKEN, 2 * WEIGHTS, ADAPTER, int(name.split("(")[1].split()[0]) * 10**9)
+        room = memory.fits(4 * 512 * A_TOKEN, 2 * WEIGHTS, ADAPTER, gpu * 10**9)
         expected[2:4] = expected[2:4] if room else ["–", "–"]
         found = [cell if cell == "–" else float(cell) for cell in cells.split(" | ")]
         assert found == [value if value == "–" else pytest.approx(value, abs=0.006) for value in expected]
