@@ -47,6 +47,7 @@ class Taken(Record):
 
 def take(side: str, work: str, result: str) -> None:
     """Let a side of `SIDES` do the work in one file and write what it took to another."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
     torch.set_num_threads(1)  # a second one's waiting would be counted as work where cores are shared
@@ -58,7 +59,6 @@ def run(side: str, work: Work, folder: Path) -> Taken:
     """Build the side's trainer, then time it."""
     from transformers import set_seed
 
-    os.environ["HF_HUB_OFFLINE"] = "1"
     set_seed(SEED)
     trainer = SIDES[side](work, folder)
     clock = _clock()(work.device)

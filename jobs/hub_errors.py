@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import httpx2
 from huggingface_hub import constants
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import parse_ratelimit_headers
 
 from jobs.errors import UserError
 from qa.redaction import redact
 
-HUB_ERRORS = (HfHubHTTPError, HFValidationError, httpx2.HTTPError)  # of any request that reads, creates or settles
+# Of any request that reads, creates or settles.
+HUB_ERRORS = (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError)
 # RuntimeError wraps the failure of one large file; ValueError is what the Hub says against storing it (its quota).
 UPLOAD_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ConnectionError, RuntimeError, ValueError)
 PASSING = {408, 409, 429, 500, 502, 503, 504}  # statuses after which the same request may succeed
@@ -46,6 +47,8 @@ def explain(error: BaseException | None, subject: str, kind: str = "") -> UserEr
 def _unanswered(error: BaseException | None) -> str:
     if isinstance(error, HFValidationError):
         return f"not a repository's name ({error}); choose others with --namespace and --name"
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"the Hub at {constants.ENDPOINT} is not asked while HF_HUB_OFFLINE is set; unset it"
     said = redact(" ".join(str(error).split()) or type(error).__name__)
     if isinstance(error, ValueError):
         return f"{constants.ENDPOINT} does not take it ({said})"

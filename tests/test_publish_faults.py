@@ -61,6 +61,11 @@ def test_a_hub_that_is_down_is_named(hub: RunningHub, spoilable: Any) -> None:
     refused(publish(gone, spoilable.run, spoilable.home), DEAD, "HF_ENDPOINT")
 
 
+def test_a_hub_that_is_not_to_be_asked_is_named(hub: RunningHub, spoilable: Any) -> None:
+    told = SimpleNamespace(environment=lambda home, token: hub.environment(home, token) | {"HF_HUB_OFFLINE": "1"})
+    refused(publish(told, spoilable.run, spoilable.home), "while HF_HUB_OFFLINE is set; unset it")
+
+
 DEAD = "http://127.0.0.1:9"
 
 
