@@ -35,7 +35,7 @@ from local_hub.testing import running_hub
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = (
-    "base.pretrain.steps=120 base.pretrain.batch=2 base.pretrain.length=64 base.pretrain.layers=2 "
+    "base.pretrain.steps=240 base.pretrain.batch=2 base.pretrain.length=64 base.pretrain.layers=2 "
     "base.pretrain.vocabulary=600 base.pretrain.context=1024 train.max_steps=12 train.report_to=none "
     "evaluation.limit=6 ladder.tokens=1024 ladder.questions=8 export.imatrix_tokens=4000"
 ).split()
