@@ -50,7 +50,8 @@ STARTS = 2  # killed at most before one is left alone: what keeps no checkpoint 
 # What is no function of a step's inputs, by file: when, how long, what a clock measured, how often it was killed. Files
 # are compared themselves, so their hashes in step.json have only to be theirs.
 CLOCKED = {
-    "step.json": {"started", "seconds", "resumed_from", "committed", "outputs"},
+    "step.json": {"started", "seconds", "resumed_from", "committed", "outputs", "tokens_per_second"},
+    "examples.json": {"seconds"},
     "published.json": {"committed"},  # whether by this start or by one that was killed
     "ladder.json": {"seconds", "speed"},
     "metrics.json": {"seconds"},
