@@ -13,12 +13,12 @@ from jobs.training import memory
 
 # GB, dense bf16 TFLOP/s of the makers' data sheets (T4: fp16), hourly prices of Hugging Face Jobs, August 2026.
 GPUS = {
-    "t4-small (16 GB)": (16, 65, 0.40),
-    "l4x1 (24 GB)": (24, 121, 0.80),
-    "a10g-small (24 GB)": (24, 125, 1.00),
-    "l40sx1 (48 GB)": (48, 362, 1.80),
-    "a100-large (80 GB)": (80, 312, 2.50),
-    "h200 (141 GB)": (141, 989, 5.00),
+    "t4-small": (16, 65, 0.40),
+    "l4x1": (24, 121, 0.80),
+    "a10g-small": (24, 125, 1.00),
+    "l40sx1": (48, 362, 1.80),
+    "a100-large": (80, 312, 2.50),
+    "h200": (141, 989, 5.00),
 }
 UTILISATION = 0.25  # of the sheet's rate, assumed: padded batches of 4 keep a GPU far from busy
 BF16_BITS = 16
@@ -63,13 +63,13 @@ def training_flops(shape: Any, lengths: Sequence[int], train: Train, recompute: 
     return (forward * (2 if recompute else 1) + backward + adapter) * train.epochs
 
 
-def fits_without_recomputing(shape: Any, train: Train, max_length: int, gpu: int) -> bool:
+def fits_without_recomputing(shape: Any, train: Train, max_length: int, memory_gb: int) -> bool:
     """Whether a step of the longest rows has room in so many GB with its activations kept."""
     blocks = parameters(shape) - shape.vocab_size * shape.hidden_size
     weights = 2 * parameters(shape) - (blocks * (2 - NF4_BYTES) if train.quantize == "4bit" else 0)
     tokens = train.batch_size * max_length
     kept = tokens * memory.activation_bytes(shape, train)
-    return memory.fits(kept, int(weights), adapter_parameters(shape, train.lora), gpu * 10**9)
+    return memory.fits(kept, int(weights), adapter_parameters(shape, train.lora), memory_gb * 10**9)
 
 
 def cost_table(shape: Any, lengths: Sequence[int], train: Train, max_length: int, what: str) -> Table:
@@ -83,11 +83,11 @@ def cost_table(shape: Any, lengths: Sequence[int], train: Train, max_length: int
     for column in ("GPU", "hours", "US dollars", "hours, recomputing", "US dollars"):
         table.add_column(column, justify="left" if column == "GPU" else "right")
     flops = [training_flops(shape, lengths, train, recompute) for recompute in (False, True)]
-    for name, (gpu, rate, price) in GPUS.items():
+    for name, (memory_gb, rate, price) in GPUS.items():
         hours = [each / (rate * 1e12 * UTILISATION) / 3600 for each in flops]
         cells = [f"{value:.2f}" for each in hours for value in (each, each * price)]
-        fits = fits_without_recomputing(shape, train, max_length, gpu)
-        table.add_row(name, *(cells if fits else ("–", "–", *cells[2:])))
+        fits = fits_without_recomputing(shape, train, max_length, memory_gb)
+        table.add_row(f"{name} ({memory_gb} GB)", *(cells if fits else ("–", "–", *cells[2:])))
     return table
 
 

@@ -206,11 +206,11 @@ class Preflight:
         """Hours and cost by GPU type of the training rows that are known."""
         if self.config.base.pretrain:
             return "a tiny run on the processor: no GPU needed"
+        limit = self.config.dataset.max_length
         try:
-            lengths = [n for n in self.lengths["train"] if n <= self.config.dataset.max_length]
+            lengths = [length for length in self.lengths["train"] if length <= limit]
             mean = sum(lengths) / max(1, len(lengths))
             what = f"{len(lengths):,} training rows of {mean:.0f} tokens, {self.config.train.epochs:g} epochs"
-            limit = self.config.dataset.max_length
             return cost_table(self.shape, lengths, self.config.train, limit, what + self.unknown)
         except UserError as error:
             return f"no estimate: {escape(str(error))}"

@@ -80,7 +80,7 @@ def test_flops_and_cost_are_the_formulas() -> None:
 
 
 def test_what_a_training_costs_is_shown_where_it_fits() -> None:
-    _, rate, price = GPUS["h200 (141 GB)"]
+    _, rate, price = GPUS["h200"]
     rows = round(rate * 1e12 * 0.25 * 3600 / training_flops(QWEN_3B, [512], Train()))  # an hour's
     table = cost_table(QWEN_3B, [512] * rows, Train(), 512, "x")
     again = training_flops(QWEN_3B, [512], Train(), recompute=True) / training_flops(QWEN_3B, [512], Train())

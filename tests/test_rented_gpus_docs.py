@@ -109,10 +109,11 @@ def test_hours_and_dollars_are_the_formula() -> None:
     assert "takes 12.75 GFLOP a token at a length of 512" in PAGE
     assert "19.0 where activations are computed again" in PAGE
     assert f"Assumed is {UTILISATION:.0%} of the dense bf16 rate" in " ".join(PAGE.split())
-    rows = re.findall(r"^\| ([\w-]+ \(\d+ GB\)) \| (.+) \|$", PAGE, re.MULTILINE)
-    assert [name for name, _ in rows] == [name for name in GPUS if not name.startswith("t4")]
-    for name, cells in rows:
+    rows = re.findall(r"^\| ([\w-]+) \((\d+) GB\) \| (.+) \|$", PAGE, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [name for name in GPUS if not name.startswith("t4")]
+    for name, memory_gb, cells in rows:
         gpu, rate, price = GPUS[name]
+        assert int(memory_gb) == gpu
         hours = [10e6 * flops / (rate * 1e12 * UTILISATION) / 3600 for flops in PER_TOKEN]
         expected = [rate, price, *(value for each in hours for value in (each, each * price))]
         room = memory.fits(4 * 512 * A_TOKEN, 2 * WEIGHTS, ADAPTER, gpu * 10**9)
